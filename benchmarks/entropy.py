@@ -1,0 +1,171 @@
+"""Speed and rate of the entropy coder on one thread: ``python benchmarks/entropy.py``.
+
+Symbols are drawn from the model itself; scales follow a smooth random field, as in pictures, or
+are independent (the worst case for branch prediction).  Speeds are the best of several runs and
+hold for one machine: the copy of the symbols and constriction, timed in the same run, are what to
+compare with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pliant.entropy import SCALES, Decoder, Tables, encode, laplace_scale, symbol_hash
+
+Array = npt.NDArray[Any]
+SIDE = 1024
+RUNS = 7
+PEER_SYMBOLS = 1 << 17  # constriction is slow: a part is enough
+# name: (mean scale index, its spread, smooth field)
+CASES = {
+    "thumbnail": (2.0, 3.0, True),
+    "low": (8.0, 5.0, True),
+    "medium": (13.0, 6.0, True),
+    "high": (20.0, 7.0, True),
+    "lossless": (34.0, 8.0, True),
+    "medium, independent": (13.0, 6.0, False),
+    "high, independent": (20.0, 7.0, False),
+    "all scales, independent": (32.0, 18.0, False),
+}
+COLD = """
+import time; start = time.perf_counter()
+import numpy as np; from pliant.entropy import *
+tables = Tables.laplace(); tables.lookup; q = np.zeros(9, np.int32)
+s, m = q.astype(np.uint8), q.astype(np.int16); begin = time.perf_counter()
+data = encode(q, s, m, tables, checksum=symbol_hash(q)); Decoder(data, tables).read(s, m)
+print(time.perf_counter() - begin)
+"""
+
+
+def scale_field(centre: float, spread: float, smooth: bool, rng: np.random.Generator) -> Array:
+    """uint8 [SIDE * SIDE]: Gaussian scale indices, low-pass filtered (16 symbols) if smooth."""
+    noise = rng.standard_normal((SIDE, SIDE))
+    if smooth:
+        frequency = np.fft.fftfreq(SIDE)
+        filter_ = np.exp(-((16 * frequency) ** 2))
+        noise = np.fft.ifft2(np.fft.fft2(noise) * filter_ * filter_[:, None]).real
+        noise /= noise.std()
+    index: Array = np.clip(np.rint(centre + spread * noise), 0, SCALES - 1).astype(np.uint8)
+    return index.ravel()
+
+
+def latents(centre: float, spread: float, smooth: bool) -> tuple[Array, Array, Array]:
+    """Symbols, scale indices and means; means are small where symbols are."""
+    rng = np.random.default_rng(1)
+    scale = scale_field(centre, spread, smooth, rng)
+    b = laplace_scale(scale)
+    mean = np.clip(np.rint(8 * rng.laplace(0, b)), -32768, 32767).astype(np.int16)
+    return np.rint(mean / 16 + rng.laplace(0, b)).astype(np.int32), scale, mean
+
+
+def seconds(function: Callable[[], Any], runs: int = RUNS) -> float:
+    """Best of several runs."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def peer(symbols: Array, scale: Array, mean: Array) -> dict[str, float]:
+    """constriction's ANS coder with its quantised Laplacian, or nothing if it is not installed."""
+    try:
+        import constriction
+    except ImportError:
+        return {}
+    stack = constriction.stream.stack
+    symbols, means, scales = symbols[:PEER_SYMBOLS], mean[:PEER_SYMBOLS] / 16, scale[:PEER_SYMBOLS]
+    b = laplace_scale(scales)
+    # It spends probability on every symbol of its range: give it the narrowest.
+    model = constriction.stream.model.QuantizedLaplace(int(symbols.min()), int(symbols.max()))
+    coder = stack.AnsCoder()
+    coder.encode_reverse(symbols, model, means, b)
+    words = coder.get_compressed()
+    return {
+        "constriction_bytes": 4.0 * len(words),
+        "constriction_encode": len(symbols)
+        / seconds(lambda: stack.AnsCoder().encode_reverse(symbols, model, means, b), 2)
+        / 1e6,
+        "constriction_decode": len(symbols)
+        / seconds(lambda: stack.AnsCoder(words).decode(model, means, b), 2)
+        / 1e6,
+    }
+
+
+def measure(name: str, tables: Tables) -> dict[str, Any]:
+    """One case: Msymbol/s each way and bytes over the ideal of the exact tables."""
+    symbols, scale, mean = latents(*CASES[name])
+    count = len(symbols)
+    checksum = symbol_hash(symbols)
+    data = encode(symbols, scale, mean, tables, checksum=checksum)
+
+    def decode() -> Array:
+        decoder = Decoder(data, tables)
+        result = decoder.read(scale, mean)
+        assert decoder.finish() == checksum
+        return result
+
+    assert np.array_equal(decode(), symbols)
+    ideal = float(tables.bits(symbols, scale, mean).sum()) / 8
+    part = slice(PEER_SYMBOLS)
+    return {
+        "case": name,
+        "zeros": float(np.mean(symbols == 0)),
+        "bits_per_symbol": 8 * ideal / count,
+        "over_ideal_percent": 100 * (len(data) / ideal - 1),
+        "over_ideal_bytes": len(data) - ideal,
+        "encode": count / seconds(lambda: encode(symbols, scale, mean, tables)) / 1e6,
+        "decode": count / seconds(decode) / 1e6,
+        "hash": count / seconds(lambda: symbol_hash(symbols)) / 1e6,
+        "copy": count / seconds(symbols.copy) / 1e6,
+        "part_bytes": len(encode(symbols[part], scale[part], mean[part], tables)),
+        **peer(symbols, scale, mean),
+    }
+
+
+def cold_start() -> float:
+    """Seconds to the first coded symbol in a fresh process, kernels cached, numba's import in."""
+    command = [sys.executable, "-c", COLD]
+    return min(float(subprocess.check_output(command, text=True)) for _ in range(3))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    target = Path(__file__).parent / "results" / "entropy.json"
+    parser.add_argument("-o", "--output", type=Path, default=target)
+    output = parser.parse_args().output
+    tables = Tables.laplace()
+    rows = []
+    print("Msymbol/s              zeros  bit/sym  over ideal  encode  decode  hash  copy | peer")
+    for name in CASES:
+        row = measure(name, tables)
+        rows.append(row)
+        print(
+            f"{name:23}{row['zeros']:5.3f}{row['bits_per_symbol']:9.3f}"
+            f"{row['over_ideal_percent']:10.3f} %{row['encode']:8.0f}{row['decode']:8.0f}"
+            f"{row['hash']:6.0f}{row['copy']:6.0f} | {row.get('constriction_encode', 0):.1f} "
+            f"{row.get('constriction_decode', 0):.1f}, our bytes / peer's "
+            f"{row['part_bytes'] / row.get('constriction_bytes', float('nan')):.4f}",
+            flush=True,
+        )
+    cold = cold_start()
+    print(f"first coded symbol of a process: {cold:.2f} s")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    report = {"machine": platform.machine(), "cold_start_seconds": cold, "cases": rows}
+    output.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

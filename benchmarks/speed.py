@@ -1,0 +1,193 @@
+"""Speed, memory and cold start of Pliant beside its rivals, in one run on an idle machine.
+
+    python benchmarks/speed.py [--data ../shared/data/kodak]
+
+* Warm encode and decode of a 1920x1080 mosaic of photos; the rivals at nearly the same bytes.
+* The arithmetic limit: what a 3x3 convolution of 64 channels at 1/4 of the resolution reaches here
+  (float32, channels_last), divided by the multiplications per pixel that the model needs.
+* Peak memory of fresh processes; cold start of `pliant decode` on a 768x512 file.
+
+Writes `speed.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import command_line
+import environment
+import photos
+import torch
+from PIL import Image
+
+import pliant
+from pliant.codec import Codec
+from pliant.evaluation import codecs, run
+from pliant.evaluation.metrics import Pixels
+from pliant.models.complexity import macs_per_pixel
+
+RIVALS = ("jpeg-420", "webp", "avif-444", "jxl")
+WIDTH, HEIGHT = 1920, 1080
+KODAK_WIDTH, KODAK_HEIGHT = 768, 512
+# A peak is read from the new process itself: the kernel's ru_maxrss counts the parent before exec.
+_PEAK = """
+import sys
+from pliant.cli.main import main
+code = main()
+peak = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(peak[0].split()[1], file=sys.stderr)
+raise SystemExit(code)
+"""
+
+
+def main() -> None:
+    """Measures everything, prints a table and writes the JSON file."""
+    parser = argparse.ArgumentParser(description="Speed, memory and cold start.")
+    parser.add_argument("--data", type=Path, help="folder of photos; scikit-image's by default")
+    parser.add_argument("--quality", type=int, default=50)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=environment.RESULTS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    sources = list(photos.load(arguments.data, limit=24).values())
+    result: dict[str, Any] = {
+        "load_before": os.getloadavg()[0],
+        "threads": arguments.threads,
+        "quality": arguments.quality,
+        "size": [WIDTH, HEIGHT],
+    }
+    pixels = photos.mosaic(sources, HEIGHT, WIDTH)
+    codec = pliant.load()
+    result["limit"] = _limit(codec)
+    result["codecs"] = _warm(pixels, arguments.quality, arguments.threads, arguments.repeats)
+    result["stages"] = _stages(codec, pixels, arguments.quality, arguments.repeats)
+    result["processes"] = _processes(pixels, photos.mosaic(sources, KODAK_HEIGHT, KODAK_WIDTH))
+    environment.write(arguments.out / "speed.json", result)
+    _print(result)
+
+
+def _limit(codec: Codec) -> dict[str, float]:
+    """Convolution throughput here, and what it allows the model at most."""
+    channels, height, width = 64, HEIGHT // 4, WIDTH // 4
+    layout = torch.channels_last
+    x = torch.rand(1, channels, height, width).contiguous(memory_format=layout)
+    weight = torch.rand(channels, channels, 3, 3).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        times = _repeat(lambda: torch.nn.functional.conv2d(x, weight, padding=1), 20)
+    gmacs = height * width * channels * channels * 9 / 1e9
+    throughput = gmacs / statistics.median(times)
+    limit = {"conv_gmacs_per_second": throughput}
+    for side, macs in zip(("encode", "decode"), macs_per_pixel(codec.model), strict=True):
+        limit[f"{side}_kmac_per_pixel"] = macs / 1e3
+        limit[f"{side}_mps"] = throughput * 1e3 / macs
+    return limit
+
+
+def _warm(pixels: Pixels, quality: int, threads: int, repeats: int) -> dict[str, Any]:
+    ours = codecs.find("pliant", threads=threads, separate_decoder=False)
+    size = len(ours.encode(pixels, quality))
+    rows: dict[str, Any] = {}
+    for name in ("pliant", *RIVALS):
+        codec = ours if name == "pliant" else codecs.find(name, threads=threads)
+        at = quality if name == "pliant" else run.at_size(codec, pixels, size)[0]
+        timing = run.time_codec(codec, pixels, at, repeats)
+        rows[name] = {
+            "label": codec.label,
+            "version": codec.version,
+            "quality": at,
+            **asdict(timing),
+            "encode_mps": WIDTH * HEIGHT / 1e6 / timing.encode_seconds,
+            "decode_mps": WIDTH * HEIGHT / 1e6 / timing.decode_seconds,
+        }
+    return rows
+
+
+def _stages(
+    codec: Codec, pixels: Pixels, quality: int, repeats: int
+) -> dict[str, dict[str, float]]:
+    """Median seconds per stage of the warm codec."""
+    data = codec.encode(pixels, quality=quality)
+    encodes: list[dict[str, float]] = [{} for _ in range(repeats)]
+    decodes: list[dict[str, float]] = [{} for _ in range(repeats)]
+    for encode, decode in zip(encodes, decodes, strict=True):
+        codec.encode(pixels, quality=quality, timings=encode)
+        codec.decode(data, timings=decode)
+    return {
+        name: {stage: statistics.median(t[stage] for t in timings) for stage in timings[0]}
+        for name, timings in (("encode", encodes), ("decode", decodes))
+    }
+
+
+def _processes(large: Pixels, small: Pixels) -> dict[str, float]:
+    """Peak memory of fresh processes on the large picture, cold start on the small one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        image, file, back = folder / "large.png", folder / "large.pli", folder / "back.png"
+        Image.fromarray(large).save(image)
+        memory = {
+            "peak_mb_encode": _peak_mb("encode", str(image), "-o", str(file)),
+            "peak_mb_decode": _peak_mb("decode", str(file), "-o", str(back)),
+        }
+        image, file = folder / "small.png", folder / "small.pli"
+        Image.fromarray(small).save(image)
+        command_line.call("encode", str(image), "-o", str(file))
+        decode = ("decode", str(file), "-o", str(back), "--force")
+        times = _repeat(lambda: command_line.call(*decode), 5)
+    return {**memory, "cold_decode_seconds": statistics.median(times)}
+
+
+def _peak_mb(*arguments: str) -> float:
+    command = [sys.executable, "-c", _PEAK, *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stderr.split()[-1]) / 1024
+
+
+def _repeat(job: Callable[[], object], count: int) -> list[float]:
+    """Seconds of each of `count` calls after an unmeasured one."""
+    job()
+    times = []
+    for _ in range(count):
+        start = time.perf_counter()
+        job()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _print(result: dict[str, Any]) -> None:
+    limit, processes = result["limit"], result["processes"]
+    print(f"{WIDTH}x{HEIGHT}, {result['threads']} threads, load {result['load_before']:.2f} before")
+    for row in result["codecs"].values():
+        print(
+            f"  {row['label']:20} quality {row['quality']:3d} {row['bytes']:8d} bytes"
+            f"  encode {row['encode_mps']:7.2f} MP/s  decode {row['decode_mps']:7.2f} MP/s"
+        )
+    print(f"convolution {limit['conv_gmacs_per_second']:.0f} GMAC/s")
+    for side in ("encode", "decode"):
+        share = result["codecs"]["pliant"][f"{side}_mps"] / limit[f"{side}_mps"]
+        print(
+            f"  {side}: {limit[f'{side}_kmac_per_pixel']:.1f} kMAC/px allow"
+            f" {limit[f'{side}_mps']:.1f} MP/s, reached {100 * share:.0f} %"
+        )
+        stages = sorted(result["stages"][side].items(), key=lambda item: -item[1])
+        print("    " + ", ".join(f"{stage} {1e3 * t:.0f} ms" for stage, t in stages))
+    print(
+        f"peak memory: encode {processes['peak_mb_encode']:.0f} MB,"
+        f" decode {processes['peak_mb_decode']:.0f} MB (fresh processes)\n"
+        f"cold start of `pliant decode`, {KODAK_WIDTH}x{KODAK_HEIGHT}:"
+        f" {processes['cold_decode_seconds']:.2f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

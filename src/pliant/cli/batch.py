@@ -1,0 +1,208 @@
+"""Several inputs, one after the other: where each goes, and what happens when one fails."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from pliant.cli.console import Console
+from pliant.errors import DamagedError, LimitError, MissingError, PliantError, UsageError
+from pliant.limits import parse_count
+from pliant.summary import info
+
+STREAM = "-"
+
+
+class Job(NamedTuple):
+    """One input and its output; ``-`` is stdin or stdout."""
+
+    source: str
+    target: str
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that encode and decode share."""
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="input file, - for stdin")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="output file, - for stdout, or folder"
+    )
+    parser.add_argument("--force", action="store_true", help="replace existing files")
+    parser.add_argument(
+        "--max-pixels", type=count, metavar="N", help="refuse larger images (default 268M)"
+    )
+    add_report_options(parser)
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Add --json and --quiet."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object per input")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def count(text: str) -> int:
+    """Parse a number such as 40000, 120k or 1.5M for argparse."""
+    try:
+        return parse_count(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def plan(
+    inputs: Sequence[str], output: str | None, rename: Callable[[str], str], console: Console
+) -> list[Job]:
+    """Return the jobs; ``rename`` makes an output's name from an input's path.
+
+    An output folder is created when needed. Raises UsageError for contradictory requests.
+    """
+    if inputs.count(STREAM) > 1:
+        raise UsageError("standard input can be read only once")
+    several = len(inputs) > 1
+    if output == STREAM and several:
+        raise UsageError("several inputs cannot all go to standard output; give a folder with -o")
+    folder = None
+    if output is not None and output != STREAM:
+        folder = output if several or os.path.isdir(output) or output.endswith(os.sep) else None
+    jobs = [Job(source, _target(source, output, folder, rename)) for source in inputs]
+    _check_jobs(jobs, console)
+    if folder is not None:
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from None
+    return jobs
+
+
+def run(
+    jobs: Sequence[Job], work: Callable[[Job], None], console: Console, max_pixels: int | None
+) -> int:
+    """Do every job, report failures, and return the exit code.
+
+    One failed input of several gives 1, a single input its own code. Missing weights or packages
+    end the run at once, as every further input would fail alike.
+    """
+    codes = []
+    with _pixel_limit(max_pixels):
+        for job in console.progress(jobs):
+            try:
+                work(job)
+            except BrokenPipeError:
+                raise
+            except MissingError:
+                raise
+            except (PliantError, OSError, MemoryError) as error:
+                failure = as_pliant_error(error)
+                console.error(failure, "standard input" if job.source == STREAM else job.source)
+                codes.append(failure.exit_code)
+    if not codes:
+        return 0
+    return codes[0] if len(jobs) == 1 else PliantError.exit_code
+
+
+def as_pliant_error(error: PliantError | OSError | MemoryError) -> PliantError:
+    """Return the error with an exit code: an OSError here is an input that cannot be read."""
+    if isinstance(error, PliantError):
+        return error
+    if isinstance(error, MemoryError):
+        return LimitError("there is not enough memory for this image")
+    return DamagedError(f"cannot be read: {error.strerror or error}")
+
+
+def report(
+    console: Console,
+    job: Job,
+    data: bytes,
+    *,
+    model: str,
+    quality: float | None = None,
+    notes: Sequence[str] = (),
+    seconds: float,
+) -> None:
+    """Tell about one finished file; data is the .pli file, quality the one that was asked for."""
+    facts = info(data)
+    record = {
+        "input": job.source,
+        "output": job.target,
+        "bytes": len(data),
+        "bpp": facts["bpp"],
+        "width": facts["width"],
+        "height": facts["height"],
+        "quality": facts["quality"] if quality is None else quality,
+        "model": model,
+        "seconds": seconds,
+        "notes": list(notes),
+    }
+    for note in notes:
+        console.note(f"{job.source}: {note}")
+    console.result(
+        record,
+        f"{job.source} → {job.target}: {facts['width']} × {facts['height']},"
+        f" {len(data)} bytes, {facts['bpp']:.3f} bpp, {seconds:.2f} s",
+    )
+
+
+def read_bytes(source: str) -> bytes:
+    """Return the content of a file or of stdin. Raises OSError."""
+    if source == STREAM:
+        return sys.stdin.buffer.read()
+    with open(source, "rb") as stream:
+        return stream.read()
+
+
+def write_stdout(data: bytes) -> None:
+    """Write to stdout. Raises PliantError when it refuses, BrokenPipeError when it is closed."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise PliantError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _target(
+    source: str, output: str | None, folder: str | None, rename: Callable[[str], str]
+) -> str:
+    if folder is not None:
+        name = rename("stdin" if source == STREAM else source)
+        return os.path.join(folder, os.path.basename(name))
+    if output is not None:
+        return output
+    return STREAM if source == STREAM else rename(source)
+
+
+def _check_jobs(jobs: Sequence[Job], console: Console) -> None:
+    seen: dict[str, str] = {}
+    for source, target in jobs:
+        if target == STREAM:
+            if console.json:
+                raise UsageError("the image and --json cannot both go to standard output")
+            if sys.stdout.isatty():
+                raise UsageError("image data is not written to a terminal; name a file with -o")
+        elif target in seen:
+            raise UsageError(f"{seen[target]} and {source} would both be written to {target}")
+        seen[target] = source
+
+
+@contextlib.contextmanager
+def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
+    """Put an explicit limit in force for every layer below, Pillow's own included."""
+    if max_pixels is None:
+        yield
+        return
+    from PIL import Image
+
+    before, pillow = os.environ.get("PLIANT_MAX_PIXELS"), Image.MAX_IMAGE_PIXELS
+    os.environ["PLIANT_MAX_PIXELS"] = str(max_pixels)
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillow
+        if before is None:
+            del os.environ["PLIANT_MAX_PIXELS"]
+        else:
+            os.environ["PLIANT_MAX_PIXELS"] = before

@@ -1,0 +1,81 @@
+"""What a command prints: results and JSON to stdout, everything else for people to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TextIO, TypeVar
+
+from pliant.errors import PliantError
+
+T = TypeVar("T")
+
+
+class Console:
+    """One command's output. json: one object per line on stdout. quiet: only errors."""
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+        self._bar_shown = False
+
+    def result(self, record: dict[str, Any], text: str) -> None:
+        """Report one finished input: the record as JSON, or the text to stderr."""
+        if self.json:
+            _print(json.dumps(record), sys.stdout)
+        elif not self.quiet:
+            self.say(text)
+
+    def data(self, record: dict[str, Any], text: str) -> None:
+        """Print what the command was asked for, to stdout in both forms."""
+        _print(json.dumps(record) if self.json else text, sys.stdout)
+
+    def note(self, text: str) -> None:
+        """Print a remark to stderr unless quiet or JSON (whose records hold the notes)."""
+        if not self.quiet and not self.json:
+            self.say(text)
+
+    def error(self, error: PliantError, source: str | None = None) -> None:
+        """Print an error to stderr, and as an object when JSON is on."""
+        self.say(f"error: {error}" if source is None else f"error: {source}: {error}")
+        if self.json:
+            content = {
+                "type": type(error).__name__,
+                "message": str(error),
+                "exit_code": error.exit_code,
+            }
+            record: dict[str, Any] = {} if source is None else {"input": source}
+            _print(json.dumps(record | {"error": content}), sys.stdout)
+
+    def say(self, text: str) -> None:
+        """Print one line to stderr, above the progress bar if there is one."""
+        if self._bar_shown:
+            from tqdm import tqdm
+
+            tqdm.write(f"pliant: {text}", file=sys.stderr)
+        else:
+            _print(f"pliant: {text}", sys.stderr)
+
+    def progress(self, items: Sequence[T]) -> Iterator[T]:
+        """Yield the items, with a bar on a terminal when there are several."""
+        silent = self.quiet or self.json or len(items) < 2 or not sys.stderr.isatty()
+        bar: Iterable[T] = items
+        if not silent:
+            try:
+                from tqdm import tqdm
+            except ImportError:  # the bar is a comfort of the training extra
+                pass
+            else:
+                bar = tqdm(items, unit="file", file=sys.stderr)
+                self._bar_shown = True
+        try:
+            yield from bar
+        finally:
+            self._bar_shown = False
+
+
+def _print(line: str, stream: TextIO) -> None:
+    """Print a line even when a file name in it cannot be spelt in the stream's encoding."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)

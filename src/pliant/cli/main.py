@@ -1,0 +1,62 @@
+"""The ``pliant`` program: parses the command line, runs one command, returns its exit code.
+
+Nothing here or in the command files imports numpy, Pillow or torch before a command needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+import pliant
+from pliant.cli import decode, encode, info, models, train
+from pliant.cli.console import Console
+from pliant.errors import PliantError
+
+INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser with every command; each sets ``run(args, console) -> exit code``."""
+    result = argparse.ArgumentParser(
+        prog="pliant",
+        description="A learned image codec: one model for every rate.",
+        epilog="Exit codes: 0 done, 1 some of several inputs failed or a file could not be written,"
+        " 2 wrong usage, 3 damaged, foreign or unreadable file, 4 a limit or target that cannot be"
+        " met, 5 weights or a package missing, 130 interrupted.",
+        allow_abbrev=False,
+    )
+    result.add_argument("--version", action="version", version=f"pliant {pliant.__version__}")
+    commands = result.add_subparsers(metavar="COMMAND", required=True)
+    for command in (encode, decode, info, models, train):
+        command.add_parser(commands)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (``sys.argv`` by default) and return its exit code."""
+    try:
+        args = parser().parse_args(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    console = Console(json=getattr(args, "json", False), quiet=getattr(args, "quiet", False))
+    try:
+        with warnings.catch_warnings():
+            # Odd but readable metadata is no news for the reader of a command's output.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            code: int = args.run(args, console)
+            sys.stdout.flush()
+            return code
+    except PliantError as error:
+        console.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone; keep the interpreter from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PliantError.exit_code

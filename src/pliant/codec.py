@@ -1,0 +1,257 @@
+"""The main path: image -> analysis -> symbols -> bytes, and back.
+
+The only file that knows both the container and the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pliant import runtime
+
+runtime.prepare()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from pliant import container, rate, tiles  # noqa: E402
+from pliant.alpha import decode_alpha, encode_alpha, fill_transparent  # noqa: E402
+from pliant.container import Container, Header  # noqa: E402
+from pliant.errors import DamagedError, MissingError  # noqa: E402
+from pliant.image import Source, read  # noqa: E402
+from pliant.layers.exact import RateVector  # noqa: E402
+from pliant.limits import check_limits  # noqa: E402
+from pliant.models import registry  # noqa: E402
+from pliant.picture import Picture  # noqa: E402
+from pliant.priors import walk  # noqa: E402
+from pliant.units import RATE_MAX  # noqa: E402
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Timings = dict[str, float]
+DEFAULT_QUALITY = 50.0
+
+
+@contextlib.contextmanager
+def _stage(timings: Timings | None, name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    if timings is not None:
+        timings[name] = timings.get(name, 0.0) + time.perf_counter() - started
+
+
+class Codec:
+    """A loaded model that encodes and decodes pictures."""
+
+    def __init__(self, loaded: registry.Loaded) -> None:
+        self.loaded = loaded
+        self.model = loaded.model
+        self.name = loaded.entry.name
+        self.device = next(loaded.model.parameters()).device
+
+    def encode(
+        self,
+        image: Source | Picture,
+        *,
+        quality: float | None = None,
+        bpp: float | None = None,
+        size: int | None = None,
+        psnr: float | None = None,
+        timings: Timings | None = None,
+    ) -> bytes:
+        """The .pli file of a picture, for exactly one target (quality 50 when none is given).
+
+        Args:
+            quality: 0 (smallest file) to 100 (best picture), continuous.
+            bpp: at most so many bits of the file per pixel. size: at most so many bytes.
+            psnr: the smallest file that reaches so many dB over RGB.
+            timings: receives seconds per stage.
+
+        Raises:
+            UsageError: more than one target or one out of range. LimitError: a target cannot be met.
+        """
+        if quality is bpp is size is psnr is None:
+            quality = DEFAULT_QUALITY
+        target = rate.Target(quality, bpp, size, psnr)
+        target.check()
+        with torch.inference_mode():
+            job = _Encoding(self, image if isinstance(image, Picture) else read(image), timings)
+            return job.run(target)
+
+    def decode(self, data: bytes, *, timings: Timings | None = None) -> Picture:
+        """The picture in a .pli file.
+
+        Raises:
+            DamagedError: the file is damaged. LimitError: it declares more than the limits allow.
+            MissingError: it was written with another model.
+        """
+        content = container.read(data)
+        header = content.header
+        check_limits(header)
+        if header.model_id != self.loaded.entry.model_id:
+            raise MissingError(f"the file needs the model {header.model_id.hex()}, not {self.name}")
+        with torch.inference_mode():
+            pixels = self._decode_pixels(content, timings)
+        alpha = decode_alpha(content.alpha, header.width, header.height) if header.has_alpha else None
+        return Picture(pixels, alpha, content.icc, content.exif, content.xmp)
+
+    def decode_symbols(self, data: bytes, timings: Timings | None = None) -> list[Tensor]:
+        """The symbols in a .pli file as latents (1, C, h, w) of the padded picture, coarse first."""
+        content = container.read(data)
+        check_limits(content.header)
+        with torch.inference_mode():
+            return self._read_tiles(content, timings)
+
+    def _read_tiles(self, content: Container, timings: Timings | None) -> list[Tensor]:
+        header = content.header
+        vector = RateVector(torch.tensor([_checked_rate(header)], device=self.device))
+        height, width = (_round_up(n, self.model.multiple) for n in (header.height, header.width))
+        whole: list[Tensor] = []
+        with _stage(timings, "prior and coder"):
+            for tile, stream in zip(tiles.plan(height, width, header.tile_log2), content.tiles, strict=True):
+                part = walk.read(
+                    self.model.prior, stream, (tile.height, tile.width), vector, self.loaded.tables, self.device
+                )
+                if header.tile_count == 1:
+                    return part
+                if not whole:
+                    whole = [
+                        torch.zeros(1, p.shape[1], height // (tile.height // p.shape[2]), width // (tile.height // p.shape[2]))
+                        for p in part
+                    ]
+                for target, source in zip(tiles.crop_all(whole, tile, height), part, strict=True):
+                    target.copy_(source)
+        return whole
+
+    def _decode_pixels(self, content: Container, timings: Timings | None) -> np.ndarray:
+        header = content.header
+        symbols = self._read_tiles(content, timings)
+        vector = RateVector(torch.tensor([header.rate], device=self.device))
+        with _stage(timings, "synthesis"):
+            image = self.model.decoded(symbols, vector)
+        with _stage(timings, "pixels"):
+            return to_pixels(image, header.height, header.width, header.channels)
+
+
+class _Encoding:
+    """One picture on its way into a file; the analysis runs once, whatever the search tries."""
+
+    def __init__(self, codec: Codec, picture: Picture, timings: Timings | None) -> None:
+        self.codec, self.picture, self.timings = codec, picture, timings
+        with _stage(timings, "pixels"):
+            pixels = fill_transparent(picture.pixels, picture.alpha)
+            self.image = codec.model.pad(to_tensor(pixels).to(codec.device))
+        with _stage(timings, "analysis"):
+            self.latents = codec.model.transform.analysis(self.image)
+        self.alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
+        self.log2 = tiles.tile_log2(picture.width, picture.height)
+        self.file_at = functools.cache(self._file_at)
+
+    def run(self, target: rate.Target) -> bytes:
+        """The file that meets the target."""
+        if target.quality is not None:
+            return self.file_at(rate.to_rate(target.quality))
+        if target.psnr is not None:
+            return self.file_at(rate.coarsest_reaching(functools.cache(self._psnr_at), target.psnr))
+        budget = target.size
+        if budget is None:
+            assert target.bpp is not None
+            budget = int(target.bpp * self.picture.width * self.picture.height / 8)
+        return self.file_at(rate.largest_within(lambda r: len(self.file_at(r)), int(budget)))
+
+    def _header(self, r: int) -> Header:
+        grey = self.picture.pixels.shape[2] == 1
+        layout = ("L" if grey else "RGB") + ("" if self.picture.alpha is None else "A")
+        return Header(
+            width=self.picture.width,
+            height=self.picture.height,
+            layout=layout,  # type: ignore[arg-type]
+            model_id=self.codec.loaded.entry.model_id,
+            rate=r,
+            tile_log2=self.log2,
+            portable=self.codec.model.portable,
+        )
+
+    def _file_at(self, r: int) -> bytes:
+        model = self.codec.model
+        vector = RateVector(torch.tensor([r], device=self.codec.device))
+        height, width = self.image.shape[2:]
+        streams = []
+        with _stage(self.timings, "prior and coder"):
+            scaled = model.scale(self.latents, vector)
+            for tile in tiles.plan(height, width, self.log2):
+                part = tiles.crop_all(scaled, tile, height)
+                size = (tile.height, tile.width)
+                streams.append(walk.write(model.prior, part, size, vector, self.codec.loaded.tables, model.strength))
+        p = self.picture
+        return container.write(Container(self._header(r), tuple(streams), self.alpha, p.icc, p.exif, p.xmp))
+
+    def _psnr_at(self, r: int) -> float:
+        decoded = self.codec.decode(self.file_at(r)).pixels.astype(np.float64)
+        error = float(np.mean((decoded - self.picture.pixels) ** 2))
+        return 99.0 if error == 0 else 10 * float(np.log10(255.0**2 / error))
+
+
+def _round_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+def _checked_rate(header: Header) -> int:
+    if header.rate > RATE_MAX or header.extra_rates:
+        raise DamagedError(f"the file has a rate parameter that this model does not know: {header.rate}")
+    return header.rate
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """uint8 (H, W, 1 or 3) to float32 (1, 3, H, W); grey is repeated."""
+    planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    return planes.expand(1, 3, -1, -1).float()
+
+
+def to_pixels(image: Tensor, height: int, width: int, channels: int) -> np.ndarray:
+    """(1, 3, H, W) to uint8 (height, width, channels); grey is the mean of the three."""
+    cropped = image[0, :, :height, :width]
+    if channels == 1:
+        cropped = cropped.mean(0, keepdim=True)
+    rounded = cropped.permute(1, 2, 0).round().clamp_(0, 255).to(torch.uint8)
+    return rounded.contiguous().cpu().numpy()
+
+
+@functools.lru_cache(maxsize=4)
+def load(model: str = "default", device: str = "cpu") -> Codec:
+    """A codec that keeps its model warm; the same object for the same arguments.
+
+    Raises:
+        MissingError: weights are missing or wrong. UsageError: there is no such model.
+    """
+    return Codec(registry.load(model, device))
+
+
+def model_for(data: bytes) -> Codec:
+    """The codec that a file needs, limits checked before its weights are loaded."""
+    header = container.read_header(data)
+    check_limits(header)
+    return load(registry.by_id(header.model_id).name)
+
+
+def encode(image: Source | Picture, *, model: str = "default", **target: Any) -> bytes:
+    """The .pli file of a picture; see `Codec.encode`."""
+    return load(model).encode(image, **target)
+
+
+def decode(data: bytes | str | os.PathLike[str]) -> Image.Image:
+    """The picture in a .pli file, given as bytes or as a path, as a Pillow image."""
+    from pliant.export import to_pil
+
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        with open(data, "rb") as stream:
+            data = stream.read()
+    content = bytes(data)
+    return to_pil(model_for(content).decode(content))

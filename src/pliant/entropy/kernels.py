@@ -1,0 +1,220 @@
+"""The compiled loops of the rANS coder (numba); ``rans.py`` describes the stream.
+
+The path of the centre, which most symbols take, is written out instead of calling the helpers:
+numba counts references of the arrays that it passes, which halves the speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from pliant.entropy.tables import SYMBOL_LIMIT
+
+HASH_MASK = 0x7FFFFFFF
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+# Numba turns a mix of signed and unsigned 64-bit integers into float64, and a signed index costs
+# a test for negative ones: whatever meets a state or is an index is made uint64 by name.
+_U = np.uint64
+_LOW = _U(1 << 31)
+_ROOM_BITS = _U(47)  # a state below count << 47 has room for one more code
+_WORD_BITS = _U(32)
+_WORD_MASK = _U(0xFFFFFFFF)
+_SLOT_BITS = _U(16)
+_SLOT_MASK = _U(0xFFFF)
+_TOTAL = _U(1 << 16)
+_ONE = _U(1)
+
+OK, SHORT, BAD_ESCAPE, BAD_SYMBOL = 0, 1, 2, 3  # what ``decode`` found
+
+
+def _jit(function: _F) -> _F:
+    """Compile on first use, cached on disk where there is a place for it."""
+    compiled: Any
+    try:
+        compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # "no locator available": read-only install folder and no home
+        compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    return cast(_F, compiled)
+
+
+def _multiply_high(_context: Any, _a: Any, _b: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        narrow = arguments[0].type
+        wide = type(narrow)(128)
+        product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
+        return builder.trunc(builder.lshr(product, wide(64)), narrow)
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+# Upper half of the 128-bit product of two uint64.
+_upper_product: Any = intrinsic(_multiply_high)
+
+
+@_jit
+def _put(state: Any, start: Any, count: Any, words: Any, used: Any) -> Any:
+    """Code the slots [start, start + count); returns state and words used."""
+    if state >= count << _ROOM_BITS:
+        words[used] = np.uint32(state & _WORD_MASK)
+        used += _ONE
+        state >>= _WORD_BITS
+    quotient = state // count
+    return (quotient << _SLOT_BITS) + (state - quotient * count) + start, used
+
+
+@_jit
+def _put_escape(state: Any, residual: Any, radius: Any, order: Any, words: Any, used: Any) -> Any:
+    """Code what follows the escape: the magnitude beyond the radius and the sign."""
+    value = _U(abs(residual)) - radius - _ONE + (_ONE << order)
+    bits = order
+    while value >> (bits + _ONE):
+        bits += _ONE
+    low = ((value - (_ONE << bits)) << _ONE) | _U(residual < 0)
+    count = _ONE << (_U(15) - bits)
+    state, used = _put(state, low * count, count, words, used)
+    count = _ONE << (_U(15) - (bits - order))
+    return _put(state, count, count, words, used)
+
+
+@_jit
+def encode(
+    symbols: Any,
+    scale: Any,
+    mean: Any,
+    centre: Any,
+    reciprocal: Any,
+    shift: Any,
+    context: Any,
+    cumulative: Any,
+    state: Any,
+    words: Any,
+) -> Any:
+    """Code all symbols, last first: (in range, state, words used)."""
+    used = _U(0)
+    for back in range(len(symbols)):
+        p = _U(len(symbols) - 1 - back)
+        shifted = np.int32(mean[p]) + np.int32(8)
+        which = (_U(scale[p]) << _U(4)) | _U(shifted & 15)
+        residual = np.int64(symbols[p]) - np.int64(shifted >> 4)
+        if residual == 0:
+            count = _U(centre[which])
+            if state >= count << _ROOM_BITS:
+                words[used] = np.uint32(state & _WORD_MASK)
+                used += _ONE
+                state >>= _WORD_BITS
+            quotient = _upper_product(state, reciprocal[which]) >> _U(shift[which])
+            state += quotient * (_TOTAL - count)
+            continue
+        zigzag = _U((residual << 1) ^ (residual >> 63))
+        escape = _U(context[which, 1])
+        if zigzag >= escape:
+            if abs(np.int64(symbols[p])) > SYMBOL_LIMIT:
+                return False, state, used
+            radius, order = (escape - _ONE) >> _ONE, _U(context[which, 2])
+            state, used = _put_escape(state, residual, radius, order, words, used)
+            zigzag = escape
+        place = _U(context[which, 0]) + zigzag
+        start = _U(cumulative[place])
+        state, used = _put(state, start, _U(cumulative[place + _ONE]) - start, words, used)
+    return True, state, used
+
+
+@_jit
+def _refill(state: Any, words: Any, at: Any) -> Any:
+    """State and position after it; the position goes past the end if a word is missing."""
+    if state < _LOW:
+        if at < _U(len(words)):
+            state = (state << _WORD_BITS) | _U(words[at])
+        at += _ONE
+    return state, at
+
+
+@_jit
+def _get_escape(state: Any, order: Any, words: Any, at: Any) -> Any:
+    """(fits, magnitude beyond the radius + 1, negative, state, position)."""
+    slot = state & _SLOT_MASK
+    bits = order
+    count = _ONE << _U(15)
+    while slot < count:
+        count >>= _ONE
+        bits += _ONE
+    if bits > _U(15):
+        return False, _U(0), False, state, at
+    state, at = _refill(count * (state >> _SLOT_BITS) + slot - count, words, at)
+    count = _ONE << (_U(15) - bits)
+    low = (state & _SLOT_MASK) // count
+    state = count * (state >> _SLOT_BITS) + (state & _SLOT_MASK) - low * count
+    state, at = _refill(state, words, at)
+    return True, (low >> _ONE) + (_ONE << bits) - (_ONE << order) + _ONE, low & _ONE, state, at
+
+
+@_jit
+def decode(
+    symbols: Any,
+    scale: Any,
+    mean: Any,
+    centre: Any,
+    context: Any,
+    cumulative: Any,
+    coarse: Any,
+    state: Any,
+    words: Any,
+    at: Any,
+) -> Any:
+    """Fill ``symbols``: (status, state, position of the next word)."""
+    end = _U(len(words))
+    for p in range(len(symbols)):
+        shifted = np.int32(mean[p]) + np.int32(8)
+        which = (_U(scale[p]) << _U(4)) | _U(shifted & 15)
+        slot = state & _SLOT_MASK
+        count = _U(centre[which])
+        symbol = np.int64(shifted >> 4)
+        if slot < count:
+            state = count * (state >> _SLOT_BITS) + slot
+            if state < _LOW:
+                if at == end:
+                    return SHORT, state, at
+                state = (state << _WORD_BITS) | _U(words[at])
+                at += _ONE
+            symbols[p] = symbol
+            continue
+        first = _U(context[which, 0])
+        cell = _U(context[which, 3]) + (slot >> _U(context[which, 4]))
+        place = first + _U(coarse[cell])
+        while cumulative[place + _ONE] <= slot:
+            place += _ONE
+        start, zigzag = _U(cumulative[place]), place - first
+        count = _U(cumulative[place + _ONE]) - start
+        state, at = _refill(count * (state >> _SLOT_BITS) + slot - start, words, at)
+        if zigzag == _U(context[which, 1]):
+            order = _U(context[which, 2])
+            fits, beyond, negative, state, at = _get_escape(state, order, words, at)
+            if not fits:
+                return BAD_ESCAPE, state, at
+            magnitude = np.int64(beyond + ((zigzag - _ONE) >> _ONE))
+            symbol += -magnitude if negative else magnitude
+            if abs(symbol) > SYMBOL_LIMIT:
+                return BAD_SYMBOL, state, at
+        else:
+            symbol += np.int64(zigzag >> _ONE) ^ -np.int64(zigzag & _ONE)
+        if at > _U(len(words)):
+            return SHORT, state, at
+        symbols[p] = symbol
+    return OK, state, at
+
+
+@_jit
+def hash_symbols(symbols: Any, value: Any) -> Any:
+    """Each step is a bijection of the 31 bits, so that one wrong symbol never goes unseen."""
+    for p in range(len(symbols)):
+        value = ((value ^ _U(symbols[p])) * _U(0x9E3779B1)) & _U(HASH_MASK)
+        value ^= value >> _U(15)
+    return value

@@ -1,0 +1,153 @@
+"""rANS coder for Laplacian symbols; ``reference.py`` says the same, slowly and plainly.
+
+* The state has 64 bits, lies in [2^31, 2^63) and moves 32-bit words.  The encoder runs backwards,
+  so its first state is the decoder's last: 2^31 + checksum, 31 bits that cost nothing.
+* One state, not several interleaved: the branch on the centre is what takes the time, not the
+  chain of multiplications, so further states cost 4 bytes each and measured no gain.
+* An escaped symbol is three codes: the escape, a run of n zeros and a one (probability
+  2^-(n+1)), and n + order + 1 equiprobable bits with the sign lowest.  A valid symbol needs
+  n + order <= 15, so the work per symbol is bounded.
+* A stream is the encoder's last state in 1 to 4 bytes, big-endian without leading zeros (their
+  number follows from the length modulo 4), then the words, little-endian, in reading order.
+  A leading value below 2^31 is the upper half of a state: the first word is its lower half.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pliant.entropy.tables import SYMBOL_LIMIT, Array, Tables
+from pliant.errors import DamagedError
+
+HASH_START = 0x2545F491
+HASH_MASK = 0x7FFFFFFF
+
+_SHORT = "the symbol stream ends too early"
+
+
+def _kernels() -> ModuleType:
+    """Numba takes a while to import, so only coding does it, not whoever names the coder."""
+    from pliant.entropy import kernels
+
+    return kernels
+
+
+def _checked(array: npt.ArrayLike, dtype: Any, length: int, name: str) -> Array:
+    """The array as the kernels want it: writable and contiguous, so that one version serves."""
+    result = np.asarray(array)
+    if result.dtype != dtype or result.shape != (length,):
+        found = f"{result.dtype} {list(result.shape)}"
+        raise ValueError(f"{name}: expected {np.dtype(dtype)} [{length}], got {found}")
+    return np.require(result, None, ["C", "W", "A"])
+
+
+def _contexts(
+    scale_index: npt.ArrayLike, mean: npt.ArrayLike, length: int, tables: Tables
+) -> tuple[Array, Array]:
+    scale = _checked(scale_index, np.uint8, length, "scale_index")
+    if length and int(scale.max()) >= tables.scales:
+        raise ValueError(f"scale_index: {int(scale.max())} is not below {tables.scales}")
+    return scale, _checked(mean, np.int16, length, "mean")
+
+
+def encode(
+    symbols: npt.ArrayLike,
+    scale_index: npt.ArrayLike,
+    mean: npt.ArrayLike,
+    tables: Tables,
+    *,
+    checksum: int = 0,
+) -> bytes:
+    """Code int32 [N] symbols in [-32767, 32767] with uint8 [N] scale indices and int16 [N] means.
+
+    ``checksum``, in [0, 2^31), comes back from ``Decoder.finish``.  At least 4 bytes long.
+    ValueError for wrong types, shapes or ranges.
+    """
+    count = np.asarray(symbols).size
+    values = _checked(symbols, np.int32, count, "symbols")
+    scale, means = _contexts(scale_index, mean, count, tables)
+    if not 0 <= checksum <= HASH_MASK:
+        raise ValueError("checksum: not in [0, 2^31)")
+    look = tables.lookup
+    words = np.empty(2 * count + 2, np.uint32)  # a symbol takes at most 48 bits
+    fits, state, used = _kernels().encode(
+        values, scale, means, look.centre, look.reciprocal, look.shift, look.context,
+        look.cumulative, np.uint64((1 << 31) + checksum), words,
+    )  # fmt: skip
+    if not fits:
+        raise ValueError(f"symbols: a magnitude is above {SYMBOL_LIMIT}")
+    head = int(state)
+    if head >> 32:
+        words[used] = head & 0xFFFFFFFF
+        used, head = used + 1, head >> 32
+    body: bytes = words[:used][::-1].astype("<u4").tobytes()
+    return head.to_bytes((head.bit_length() + 7) // 8, "big") + body
+
+
+class Decoder:
+    """Reads symbols step by step, in the order in which ``encode`` got them."""
+
+    def __init__(self, data: bytes, tables: Tables) -> None:
+        """DamagedError if ``data`` cannot be a stream."""
+        self._tables = tables
+        self._failure: str | None = None
+        if len(data) < 4 or data[0] == 0:
+            raise DamagedError("the symbol stream does not start with a state")
+        size = (len(data) - 1) % 4 + 1
+        self._words = np.frombuffer(data[size:], "<u4").astype(np.uint32)
+        self._at = 0
+        state = int.from_bytes(data[:size], "big")
+        if state < 1 << 31:
+            if not len(self._words):
+                raise DamagedError(_SHORT)
+            state, self._at = state << 32 | int(self._words[0]), 1
+        self._state = state
+
+    def read(self, scale_index: npt.ArrayLike, mean: npt.ArrayLike) -> Array:
+        """The next symbols, int32 [n], for uint8 [n] scale indices and int16 [n] means.
+
+        DamagedError if the stream ends too early or holds what no encoder writes; the decoder is
+        of no use afterwards.  Work and memory are bounded by n.
+        """
+        count = np.asarray(scale_index).size
+        scale, means = _contexts(scale_index, mean, count, self._tables)
+        symbols = np.zeros(count, np.int32)
+        look = self._tables.lookup
+        if self._failure is None:
+            kernels = _kernels()
+            status, state, at = kernels.decode(
+                symbols, scale, means, look.centre, look.context, look.cumulative, look.coarse,
+                np.uint64(self._state), self._words, np.uint64(self._at),
+            )  # fmt: skip
+            self._state, self._at = int(state), int(at)
+            self._failure = {
+                kernels.SHORT: _SHORT,
+                kernels.BAD_ESCAPE: "the symbol stream has an escape that is too long",
+                kernels.BAD_SYMBOL: "the symbol stream has a symbol out of range",
+            }.get(status)
+        if self._failure is not None:
+            raise DamagedError(self._failure)
+        return symbols
+
+    def finish(self, checksum: int | None = None) -> int:
+        """The checksum given to ``encode``.
+
+        DamagedError unless the stream ends exactly here, and with ``checksum`` if that is given.
+        """
+        if self._failure is not None or self._at != len(self._words) or self._state >> 32:
+            raise DamagedError("the symbol stream does not end where it should")
+        found = self._state - (1 << 31)
+        if checksum is not None and found != checksum:
+            raise DamagedError("the symbols do not match their checksum")
+        return found
+
+
+def symbol_hash(symbols: npt.ArrayLike, start: int = HASH_START) -> int:
+    """31-bit hash of int32 [N] symbols; pass a hash as ``start`` to go on with more symbols."""
+    values = np.asarray(symbols)
+    values = _checked(values, np.int32, values.size, "symbols")
+    return int(_kernels().hash_symbols(values, np.uint64(start & HASH_MASK)))

@@ -1,0 +1,33 @@
+"""One exception class per exit code; every error that a user may see is one of these."""
+
+from __future__ import annotations
+
+
+class PliantError(Exception):
+    """Base of all errors that Pliant raises on purpose; the message is one clear sentence."""
+
+    exit_code: int = 1
+
+
+class UsageError(PliantError):
+    """The request itself makes no sense (unknown option, contradictory targets, unsupported input)."""
+
+    exit_code = 2
+
+
+class DamagedError(PliantError):
+    """A file is damaged, truncated, of a newer version or not a Pliant file at all."""
+
+    exit_code = 3
+
+
+class LimitError(PliantError):
+    """A limit (pixels, memory, work) is exceeded or a target (size, PSNR) cannot be met."""
+
+    exit_code = 4
+
+
+class MissingError(PliantError):
+    """Weights or an optional package are missing or are not the ones that were asked for."""
+
+    exit_code = 5

@@ -1,0 +1,95 @@
+"""Output files that are either complete or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from typing import IO
+
+from pliant.errors import PliantError, UsageError
+
+
+@contextlib.contextmanager
+def output_file(
+    target: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    source: str | os.PathLike[str] | None = None,
+) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside the target; on success it takes the target's place.
+
+    force: an existing file may be replaced (its permissions are kept). source: the input of the
+    job, refused as target. On any error, an interrupt included, the temporary file is removed
+    and the target stays what it was. Devices and pipes are written directly.
+    Raises UsageError for a target that must not be written, PliantError with one sentence when
+    the file system refuses (disk full, no permission).
+    """
+    check_target(target, force=force, source=source)
+    # A link stays a link: its file is replaced.
+    path = os.path.realpath(target)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as stream:
+                yield stream
+            return
+        with _temporary(path) as stream:
+            yield stream
+            if not force and os.path.exists(path):
+                raise UsageError(_exists(target))
+    except OSError as error:
+        if error.errno is None or error.errno == errno.EPIPE:
+            raise
+        reason = error.strerror or str(error)
+        raise PliantError(f"cannot write {os.fspath(target)}: {reason}") from error
+
+
+def check_target(
+    target: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    source: str | os.PathLike[str] | None = None,
+) -> None:
+    """Raise UsageError when the target is a folder, the source, or exists without ``force``.
+
+    Meant to be called before long work; ``output_file`` calls it again.
+    """
+    if os.path.isdir(target):
+        raise UsageError(f"{os.fspath(target)} is a folder")
+    if source is not None and _same(source, target):
+        raise UsageError(f"input and output are the same file: {os.fspath(target)}")
+    if not force and os.path.isfile(target):
+        raise UsageError(_exists(target))
+
+
+@contextlib.contextmanager
+def _temporary(path: str) -> Iterator[IO[bytes]]:
+    """Yield a new file beside ``path``; flush it to disk and rename it on success."""
+    # A short name of its own: the target's may already be as long as a name can be.
+    temporary = os.path.join(os.path.dirname(path), f".pliant-{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        if os.path.exists(path):
+            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _same(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(source, target)
+    except OSError:
+        return False
+
+
+def _exists(target: str | os.PathLike[str]) -> str:
+    return f"{os.fspath(target)} exists already; use --force to replace it"

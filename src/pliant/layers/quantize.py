@@ -1,0 +1,118 @@
+"""Rate parameter to step size, rate-distortion-optimised rounding, and the cost of symbols.
+
+The rate parameter r is an integer in [0, RATE_MAX]; the step is 2**(STEP_LOG2_MIN + r / 256), geometric between
+anchors (cf. Cui et al. 2021, eq. 5, where gains are interpolated exponentially).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pliant.layers.exact import RateVector
+from pliant.units import ANCHORS, RATE_UNIT
+
+STEP_LOG2_MIN = 0.75
+SCALES = 64
+# Laplacian scale of table index i: 2 ** (i / SCALES_PER_OCTAVE + SCALE_LOG2_MIN), in steps.
+SCALES_PER_OCTAVE = 5.0
+SCALE_LOG2_MIN = -4.5
+MEAN_UNIT = 16.0
+LN2 = 0.6931471805599453
+# At high rate D(R) = step**2 / 12 gives dD/dR = -2 ln 2 D, so one bit is worth step**2 / 8.66 of squared error.
+BITS_PER_SQUARED_STEP = 6.0 / LN2
+
+
+def step_size(rate: Tensor) -> Tensor:
+    """Quantiser step in pixel units (0..255 scale, orthonormal transform), for integer or real r."""
+    return torch.exp2(STEP_LOG2_MIN + rate.double() / RATE_UNIT).float()
+
+
+class Gains(nn.Module):
+    """Quantiser steps per latent and channel: the common step times 2**offset, offsets interpolated between anchors.
+
+    Geometric interpolation of gains as in Cui et al., "Asymmetric Gained Deep Image Compression with Continuous
+    Rate Adaptation" (CVPR 2021), eq. 5. One step for all channels (offsets 0) suits an orthonormal transform.
+
+    Args:
+        channels: of each latent.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.offsets = nn.ParameterList(nn.Parameter(torch.zeros(ANCHORS, c)) for c in channels)
+
+    def steps(self, rate: RateVector) -> list[Tensor]:
+        """(B, C, 1, 1) per latent, in the latents' units."""
+        common = step_size(rate.rate)[:, None, None, None]
+        f = (rate.position / RATE_UNIT).float()[:, None]
+        lerp = [o[rate.anchor] * (1 - f) + o[rate.anchor + 1] * f for o in self.offsets]
+        return [common * torch.exp2(o)[:, :, None, None] for o in lerp]
+
+
+class _LaplaceBits(torch.autograd.Function):
+    """-log2 P(q) for a discretised Laplacian, with analytic gradients for mean and index."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+        inverse = torch.exp2(index * (-1 / SCALES_PER_OCTAVE) - SCALE_LOG2_MIN)
+        delta = q - mean * (1 / MEAN_UNIT)
+        d = delta.abs()
+        near = d < 0.5
+        a, b = torch.exp(-(0.5 - d).abs() * inverse), torch.exp(-(0.5 + d) * inverse)
+        p = torch.where(near, 1 - 0.5 * (a + b), 0.5 * (a - b)).clamp_min_(1e-30)
+        e = torch.exp(-inverse)
+        tail = (d - 0.5) * inverse - torch.log1p(-e) + LN2
+        nats = torch.where(near, -torch.log(p), tail)
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            slope = torch.where(near, 0.5 * inverse * (a - b) / p, inverse)
+            spread = torch.where(
+                near,
+                0.5 * inverse * (a * (0.5 - d) + b * (0.5 + d)) / p,
+                (0.5 - d) * inverse + inverse * e / (1 - e).clamp_min_(1e-30),
+            )
+            ctx.save_for_backward(
+                slope * delta.sign() * (-1 / (MEAN_UNIT * LN2)), spread * (1 / SCALES_PER_OCTAVE)
+            )
+        return nats * (1 / LN2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:  # type: ignore[override]
+        d_mean, d_index = ctx.saved_tensors
+        return None, grad * d_mean, grad * d_index
+
+
+def laplace_bits(q: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+    """Ideal cost in bits of symbols q under table `index` and `mean` (1/16 steps); gradients for mean and index."""
+    bits: Tensor = _LaplaceBits.apply(q, mean, index)
+    return bits
+
+
+@torch.no_grad()
+def choose_symbols(y: Tensor, mean: Tensor, index: Tensor, strength: float) -> Tensor:
+    """Rate-distortion-optimised rounding: the nearest integer, or one step toward the mean where bits repay it.
+
+    Minimises bits + 8.66 * (y - q)**2 / strength over the two candidates; strength 0 rounds plainly, 1 follows the
+    slope of the operational rate-distortion curve at high rate.
+
+    Args:
+        y: latent in steps; mean: in 1/16 steps; index: table index; all of one shape.
+    """
+    q = y.round()
+    if strength == 0:
+        return q
+    inverse = torch.exp2(index * (-1 / SCALES_PER_OCTAVE) - SCALE_LOG2_MIN)
+    away = q - mean * (1 / MEAN_UNIT)
+    d = away.abs()
+    other = torch.where(d > 0.5, q - away.sign(), q)
+    # Beyond 1.5 steps a symbol costs 1 / b nats more than the next one inward. Closer in, the inner candidate lies
+    # in the bin of the peak: tail(d) - peak(d - 1), see `laplace_bits`.
+    e = (d - 1).abs().clamp_(max=0.5)
+    peak = torch.log1p((torch.exp((e - 0.5) * inverse) + torch.exp((-0.5 - e) * inverse)).mul_(-0.5))
+    tail = (d - 0.5) * inverse - torch.log1p(-torch.exp(-inverse)) + LN2
+    saved = torch.where(d >= 1.5, inverse, tail + peak)
+    outward = (y - other) ** 2 - (y - q) ** 2
+    return torch.where(saved > outward * (LN2 * BITS_PER_SQUARED_STEP / strength), other, q)

@@ -1,0 +1,118 @@
+"""EXIF, XMP and ICC of an opened image: found, normalised, the orientation reset in place.
+
+Blocks stay byte for byte as they are, except for the orientation: a rewritten EXIF would lose
+the maker notes, whose inner offsets nobody can adjust.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Final
+
+from PIL import Image
+
+_ORIENTATION: Final = 0x0112
+_EXIF_PREFIX: Final = b"Exif\0\0"
+_BYTE_ORDERS: Final = {b"II*\0": "<", b"MM\0*": ">"}
+_XMP_ORIENTATION: Final = re.compile(
+    rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation>\s*)[1-8](?=\s*["'<])"""
+)
+# Tags of a TIFF file that describe the picture rather than its storage, and the two sub-tables.
+_TIFF_TAGS: Final = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432)
+_TIFF_TABLES: Final = (0x8769, 0x8825)
+_TRANSPOSES: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return the image turned as its EXIF or XMP orientation asks; the same object if upright."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Pillow raises half a dozen types on damaged EXIF; then nothing is known
+        return image
+    transpose = _TRANSPOSES.get(orientation) if isinstance(orientation, int) else None
+    return image if transpose is None else image.transpose(transpose)
+
+
+def exif_of(image: Image.Image) -> bytes | None:
+    """Return the EXIF block from its byte order mark on, orientation reset to 1; None without."""
+    exif = image.info.get("exif")
+    if not exif and "Raw profile type exif" in image.info:
+        exif = image.getexif().tobytes()
+    if not exif and image.format == "TIFF":
+        exif = _tiff_exif(image)
+    return clean_exif(exif) if isinstance(exif, bytes) else None
+
+
+def clean_exif(exif: bytes) -> bytes | None:
+    """Return EXIF without the prefix of JPEG, orientation reset to 1; None when it is no EXIF."""
+    exif = exif.removeprefix(_EXIF_PREFIX)
+    return reset_orientation(exif) if exif[:4] in _BYTE_ORDERS else None
+
+
+def xmp_of(image: Image.Image) -> bytes | None:
+    """Return the XMP packet, its orientation reset to 1; None without one."""
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    if not isinstance(xmp, bytes) or not xmp:
+        return None
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+
+
+def icc_of(image: Image.Image) -> bytes | None:
+    """Return the ICC profile as it is; None without one."""
+    icc = image.info.get("icc_profile")
+    return icc if isinstance(icc, bytes) and icc else None
+
+
+def icc_space(icc: bytes) -> str:
+    """Return the colour space a profile is for: ``RGB``, ``GRAY``, ``CMYK`` …; "" if unknown."""
+    return icc[16:20].decode("ascii", "replace").strip() if icc[36:40] == b"acsp" else ""
+
+
+def with_prefix(exif: bytes) -> bytes:
+    """Return EXIF as Pillow's ``info`` and its writers expect it."""
+    return _EXIF_PREFIX + exif
+
+
+def reset_orientation(exif: bytes) -> bytes:
+    """Return the block with the orientation tag of its first table set to 1, all else untouched.
+
+    exif starts with its byte order mark. A damaged block comes back as it is.
+    """
+    order = _BYTE_ORDERS[exif[:4]]
+    try:
+        (table,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, table)
+        for position in range(table + 2, table + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(order + "HH", exif, position)
+            if tag == _ORIENTATION and kind in (3, 4):
+                value = struct.pack(order + ("H" if kind == 3 else "I"), 1)
+                end = position + 8 + len(value)
+                return exif[: position + 8] + value + exif[end:] if end <= len(exif) else exif
+    except struct.error:
+        return exif
+    return exif
+
+
+def _tiff_exif(image: Image.Image) -> bytes | None:
+    """Collect from the tags of a TIFF file what EXIF would hold in another format."""
+    source, exif = image.getexif(), Image.Exif()
+    for tag in _TIFF_TAGS:
+        if tag in source:
+            exif[tag] = source[tag]
+    for table in _TIFF_TABLES:
+        content = source.get_ifd(table)
+        if content:
+            exif[table] = dict(content)
+    # A resolution alone is in nearly every TIFF file and not worth a block.
+    return exif.tobytes() if set(exif) - {282, 283, 296} else None

@@ -1,0 +1,71 @@
+"""What every model is: a transform, a prior and gains, of matching shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pliant.layers.exact import RateVector
+from pliant.layers.quantize import Gains
+from pliant.priors.walk import Prior, bits
+
+
+class Transform(Protocol):
+    """Pixels to latents and back; the first latent is the coarsest."""
+
+    def analysis(self, image: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in 0..255, sizes multiples of the model's, to real latents."""
+        ...
+
+    def synthesis(self, latents: Sequence[Tensor], rate: RateVector) -> Tensor:
+        """Latents to (B, 3, H, W) in 0..255, not yet clamped."""
+        ...
+
+
+class ImageModel(nn.Module):
+    """A transform, a prior and gains; everything that encodes, decodes or trains uses only this.
+
+    Attributes:
+        multiple: pictures are padded to multiples of it in both directions.
+        portable: whether the prior is exact, so that files decode on every machine.
+        strength: of rate-distortion-optimised rounding in the encoder.
+    """
+
+    multiple: int = 64
+    portable: bool = True
+    strength: float = 1.0
+
+    def __init__(self, transform: nn.Module, prior: nn.Module, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.transform: Transform = transform  # type: ignore[assignment]
+        self.prior: Prior = prior  # type: ignore[assignment]
+        self.gains = Gains(channels)
+
+    def pad(self, image: Tensor) -> Tensor:
+        """Repeats the last row and column of (B, 3, H, W) up to the next multiple."""
+        height, width = image.shape[2:]
+        return F.pad(image, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+
+    def scale(self, latents: Sequence[Tensor], rate: RateVector) -> list[Tensor]:
+        """Latents to quantiser steps."""
+        return [y / step for y, step in zip(latents, self.gains.steps(rate), strict=True)]
+
+    def unscale(self, symbols: Sequence[Tensor], rate: RateVector) -> list[Tensor]:
+        """Symbols (quantiser steps) to latents."""
+        return [q * step for q, step in zip(symbols, self.gains.steps(rate), strict=True)]
+
+    def decoded(self, symbols: Sequence[Tensor], rate: RateVector) -> Tensor:
+        """Symbols to the picture (B, 3, H, W) in 0..255, not yet clamped."""
+        return self.transform.synthesis(self.unscale(symbols, rate), rate)
+
+    def round_trip(self, image: Tensor, rate: RateVector, strength: float) -> tuple[Tensor, Tensor]:
+        """Estimated bits (B,) and the decoded picture of a padded batch."""
+        size = (image.shape[2], image.shape[3])
+        with torch.no_grad():
+            latents = self.scale(self.transform.analysis(image), rate)
+        total, parts = bits(self.prior, latents, size, rate, strength)
+        return total, self.decoded(self.prior.merge(parts, size), rate)

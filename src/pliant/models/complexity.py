@@ -1,0 +1,69 @@
+"""Counts multiply-accumulates of a model per pixel of the picture, by running it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pliant.layers.exact import RateVector
+from pliant.models.base import ImageModel
+from pliant.units import RATE_MAX
+
+_SIZE = 512
+
+
+@contextmanager
+def _counting(counter: list[int]) -> Iterator[None]:
+    """Adds the multiply-accumulates of every convolution that runs inside to counter[0]."""
+    originals = {"conv2d": F.conv2d, "conv_transpose2d": F.conv_transpose2d}
+
+    def wrap(original: Any, transposed: bool) -> Any:
+        def run(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            out: Tensor = original(x, weight, *args, **kwargs)
+            counter[0] += math.prod(weight.shape[1:]) * (x.numel() if transposed else out.numel())
+            return out
+
+        return run
+
+    F.conv2d = wrap(originals["conv2d"], False)
+    F.conv_transpose2d = wrap(originals["conv_transpose2d"], True)
+    try:
+        yield
+    finally:
+        F.conv2d, F.conv_transpose2d = originals["conv2d"], originals["conv_transpose2d"]
+
+
+@torch.no_grad()
+def macs_per_pixel(model: ImageModel) -> tuple[float, float]:
+    """(encoder, decoder) multiply-accumulates per pixel at the coarsest rate, where every network runs.
+
+    Counts convolutions, and the lifting steps of a wavelet as the model states them (`lifting_macs`).
+    """
+    model.eval()
+    vector = RateVector(torch.tensor([RATE_MAX]))
+    image = torch.zeros(1, 3, _SIZE, _SIZE)
+    lifting = float(getattr(model.transform, "lifting_macs", 0.0))
+    counts = [0]
+    with _counting(counts):
+        latents = model.transform.analysis(image)
+    analysis = counts[0] / _SIZE**2 + lifting
+    prior = [0]
+    with _counting(prior):
+        schedule = model.prior.schedule((_SIZE, _SIZE), vector)
+        step = next(schedule)
+        while True:
+            try:
+                step = schedule.send(torch.zeros_like(step.index))
+            except StopIteration:
+                break
+    synthesis = [0]
+    with _counting(synthesis):
+        model.decoded(latents, vector)
+    coding = prior[0] / _SIZE**2
+    return analysis + coding, coding + synthesis[0] / _SIZE**2 + lifting

@@ -1,0 +1,187 @@
+"""Names to models and their weight files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pliant.entropy.tables import Tables
+from pliant.errors import MissingError, UsageError
+from pliant.models import weights
+from pliant.models.base import ImageModel
+from pliant.models.complexity import macs_per_pixel
+from pliant.models.pyramid import PyramidModel
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model: its architecture, configuration and, if it has any, its weights.
+
+    Attributes:
+        sha256: of the weight file; the first eight digits are the model id in files.
+    """
+
+    name: str
+    build: Callable[..., ImageModel]
+    config: dict[str, Any] = field(default_factory=dict)
+    file: str = ""
+    sha256: str = ""
+    licence: str = "Apache-2.0"
+
+    @property
+    def model_id(self) -> bytes:
+        """Four bytes that name the model in files."""
+        return bytes.fromhex(self.sha256[:8])
+
+    @property
+    def path(self) -> Path:
+        """Where the weights lie."""
+        return _FOLDER / self.file
+
+
+ARCHITECTURES: dict[str, Callable[..., ImageModel]] = {"pyramid": PyramidModel}
+DEFAULT = "pyramid"
+_FOLDER = Path(str(resources.files("pliant.models") / "weights"))
+
+
+def _entries() -> dict[str, Entry]:
+    """Every architecture, with what the index of the weights folder says about its weights."""
+    index = _FOLDER / "index.json"
+    known = json.loads(index.read_text()) if index.exists() else {}
+    return {name: Entry(name, build, **known.get(name, {})) for name, build in ARCHITECTURES.items()}
+
+
+MODELS: dict[str, Entry] = _entries()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its weights and probability tables."""
+
+    entry: Entry
+    model: ImageModel
+    tables: Tables
+
+
+def entry(name: str) -> Entry:
+    """The entry of a model; "default" is the one that ships as such.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    name = DEFAULT if name == "default" else name
+    if name not in MODELS:
+        raise UsageError(f"there is no model {name!r}; there are: {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def by_id(model_id: bytes) -> Entry:
+    """The entry whose weights have this id.
+
+    Raises:
+        MissingError: no installed model has it.
+    """
+    for candidate in MODELS.values():
+        if candidate.sha256 and candidate.model_id == model_id:
+            return candidate
+    have = ", ".join(f"{e.name} ({e.sha256[:8]})" for e in MODELS.values() if e.sha256)
+    raise MissingError(f"the file needs the model {model_id.hex()}; installed are: {have or 'none'}")
+
+
+def build(name: str, **config: Any) -> ImageModel:
+    """An untrained model; `config` replaces settings of its entry."""
+    chosen = entry(name)
+    return chosen.build(**{**chosen.config, **config})
+
+
+def load(name: str = "default", device: str = "cpu") -> Loaded:
+    """A model with its weights, checked, on a device where its arithmetic is exact.
+
+    A device that fails the stored test walk (reduced-precision modes do) is replaced by the CPU.
+
+    Raises:
+        MissingError: the weights are missing or not the ones of the registry, or even the CPU fails the test.
+    """
+    chosen = entry(name)
+    data = _read(chosen)
+    model = chosen.build(**chosen.config)
+    tables = weights.load(model, data)
+    model.eval().requires_grad_(False)
+    if model.portable:
+        expected = weights.read_metadata(chosen.path)["self_check"]
+        model.to(device)
+        if device != "cpu" and weights.self_check(model) != expected:
+            model.to("cpu")
+        if next(model.parameters()).device.type == "cpu" and weights.self_check(model) != expected:
+            raise MissingError(f"the arithmetic of this machine does not reproduce the model {chosen.name}")
+    return Loaded(chosen, model.to(device) if not model.portable else model, tables)
+
+
+def _read(chosen: Entry) -> bytes:
+    try:
+        data = chosen.path.read_bytes() if chosen.file else None
+    except OSError:
+        data = None
+    if data is None:
+        raise MissingError(f"the weights of the model {chosen.name} are not installed")
+    found = hashlib.sha256(data).hexdigest()
+    if found != chosen.sha256:
+        raise MissingError(
+            f"the weights of the model {chosen.name} are not the ones it needs: {found[:8]} instead of {chosen.sha256[:8]}"
+        )
+    return data
+
+
+def describe() -> list[dict[str, Any]]:
+    """One record per model: id, name, configuration, size, work, portability, weights."""
+    records = []
+    for chosen in MODELS.values():
+        model = chosen.build(**chosen.config)
+        encoder, decoder = macs_per_pixel(model)
+        records.append(
+            {
+                "name": chosen.name,
+                "id": chosen.sha256[:8] or None,
+                "default": chosen.name == DEFAULT,
+                "config": chosen.config,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "kmac_per_pixel_encoder": round(encoder / 1000, 3),
+                "kmac_per_pixel_decoder": round(decoder / 1000, 3),
+                "portable": model.portable,
+                "weights": chosen.file or None,
+                "sha256": chosen.sha256 or None,
+                "licence": chosen.licence,
+            }
+        )
+    return records
+
+
+def verify() -> list[dict[str, Any]]:
+    """Checks the weights of every model: {"name", "ok", "message"}."""
+    records = []
+    for chosen in MODELS.values():
+        if not chosen.file:
+            continue
+        try:
+            load(chosen.name)
+            records.append({"name": chosen.name, "ok": True, "message": "intact"})
+        except MissingError as error:
+            records.append({"name": chosen.name, "ok": False, "message": str(error)})
+    return records
+
+
+def install(model: ImageModel, name: str) -> str:
+    """Writes the weights of a trained model into the package and its index; returns their SHA-256."""
+    config = entry(name).config
+    path = _FOLDER / f"{name}.safetensors"
+    digest = weights.save(model.eval(), name, config, path)
+    index = _FOLDER / "index.json"
+    known = json.loads(index.read_text()) if index.exists() else {}
+    known[name] = {"file": path.name, "sha256": digest, "config": config}
+    index.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    return digest

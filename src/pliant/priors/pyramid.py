@@ -1,0 +1,211 @@
+"""The default prior: coarse to fine over a wavelet pyramid, with exact integer networks.
+
+Each level codes its nine planes (three colours x HL, LH, HH) on a grid of half their resolution, in a few
+checkerboard passes. A level's trunk sees the parent level's symbols, the picture so far (an exact integer inverse
+transform of all coarser symbols, less its local mean), and a state from the coarser level. A pass adds the symbols
+that the level has already decoded. The scale starts from an explicit magnitude term: log(sum w |neighbour| + c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pliant.layers.exact import (
+    ACTIVATION_MAX,
+    ExactHead,
+    ExactLayer,
+    RateVector,
+    SpreadConv2d,
+    log_index,
+    round_clamp,
+    signed_planes,
+)
+from pliant.layers.lifting import EXACT_LIMIT, merge_2d_exact
+from pliant.priors import lowband
+from pliant.priors.walk import Schedule, Step
+
+LEVELS = 5
+MULTIPLE = 2 ** (LEVELS + 1)  # pictures are padded to it
+STATE = 32
+PICTURE_UNIT = 4.0  # the picture so far is held in quarter steps
+MEAN_LIMIT = 4095.0
+LUMA, CHROMA = slice(0, 3), slice(3, 9)
+A, B = ((0, 0), (1, 1)), ((0, 1), (1, 0))
+
+Pass = tuple[slice, tuple[tuple[int, int], ...]]
+# Two cells of the 2x2 grid at a time, luma first; the coarse levels can afford one cell at a time.
+FINE_PASSES: tuple[Pass, ...] = ((LUMA, A), (LUMA, B), (CHROMA, A), (CHROMA, B))
+COARSE_PASSES: tuple[Pass, ...] = tuple((c, (cell,)) for c in (LUMA, CHROMA) for cell in (*A, *B))
+
+
+def _planes(p: Pass) -> int:
+    return (p[0].stop - p[0].start) * len(p[1])
+
+
+def take(details: Tensor, p: Pass) -> Tensor:
+    """The symbols of one pass: (B, 9, h, w) to (B, planes, h/2, w/2)."""
+    return torch.cat([details[:, p[0], i::2, j::2] for i, j in p[1]], 1)
+
+
+def put(details: Tensor, p: Pass, symbols: Tensor) -> None:
+    """Inverse of `take`, in place."""
+    for (i, j), part in zip(p[1], symbols.chunk(len(p[1]), 1), strict=True):
+        details[:, p[0], i::2, j::2] = part
+
+
+def _cells(x: Tensor) -> Tensor:
+    return torch.cat([x[:, :, i::2, j::2] for i, j in (*A, *B)], 1)
+
+
+def local_contrast(picture: Tensor) -> Tensor:
+    """(B, 3, h, w) integers to (B, 12, h/2, w/2): each sample less the blurred mean around its 2x2 block, rounded."""
+    cells = _cells(picture)
+    total = cells.unflatten(1, (4, 3)).sum(1)
+    padded = F.pad(total, (1, 1, 1, 1), mode="replicate")
+    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    blurred = rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]
+    return (cells - blurred.repeat(1, 4, 1, 1) * (1 / 64)).round_()
+
+
+@dataclass
+class Context:
+    """What one level sees of the coarser ones, on its own grid (B, ., h, w)."""
+
+    parent: Tensor  # (B, 9, h, w) integer symbols
+    contrast: Tensor  # (B, 12, h, w) integers in quarter steps
+    state: Tensor  # (B, STATE, h, w) activations
+
+
+class PassNet(nn.Module):
+    """Mean and scale of one pass."""
+
+    def __init__(self, width: int, known: int, planes: int, variants: int) -> None:
+        super().__init__()
+        self.planes = planes
+        self.spread = SpreadConv2d(9 + 12 + known, planes, variants)
+        self.hidden = ExactLayer([(width, 1), (2 * known + planes, 3)], width, variants)
+        self.head = ExactHead(width, 2 * planes, variants)
+        with torch.no_grad():  # half of the spread from the level itself, the rest from parent and picture
+            self.spread.weight.fill_(-4.5)
+            self.spread.weight[:, :9] = -6.0
+            self.spread.weight[:, 9:21] = -6.5
+            if known:
+                self.spread.weight[:, 21:] = -4.0 - 0.5 * (known > 6)
+
+    def forward(
+        self, trunk: Tensor, magnitudes: Tensor, features: list[Tensor], rate: RateVector, variant: int
+    ) -> Step:
+        log_spread = log_index(self.spread.spread(magnitudes, rate, variant)) - 280.0
+        level = (log_spread * (1 / 8)).round().clamp(0, ACTIVATION_MAX).to(trunk.dtype)
+        near = torch.cat([*features, level], 1)
+        out = self.head(self.hidden([trunk, near], rate, variant), rate, variant)
+        mean, correction = out.chunk(2, 1)
+        index = round_clamp(correction, -2048, 2048) + log_spread
+        return Step(
+            index=round_clamp(index * (1 / 16), 0, 63),
+            mean=round_clamp(mean, -MEAN_LIMIT, MEAN_LIMIT),
+        )
+
+
+class LevelNet(nn.Module):
+    """The networks of one level, or of several that share them (`variants`, with biases of their own)."""
+
+    def __init__(self, width: int, passes: tuple[Pass, ...], variants: int, last: bool) -> None:
+        super().__init__()
+        self.passes = passes
+        self.first = ExactLayer([(18 + 24 + STATE, 3)], width, variants)
+        self.second = ExactLayer([(width, 3)], width, variants)
+        known = 0
+        nets = []
+        for p in passes:
+            nets.append(PassNet(width, known, _planes(p), variants))
+            known += _planes(p)
+        self.nets = nn.ModuleList(nets)
+        self.state = None if last else ExactLayer([(width, 3), (2 * known, 3)], STATE, variants)
+
+    def schedule(
+        self, context: Context, details: Tensor, rate: RateVector, variant: int, dtype: torch.dtype
+    ) -> Schedule:
+        """Fills `details` (B, 9, 2h, 2w); leaves the state for the finer level in `context.state`."""
+        inputs = torch.cat((signed_planes(context.parent), signed_planes(context.contrast), context.state), 1)
+        inputs = inputs.to(dtype).contiguous(memory_format=torch.channels_last)
+        trunk = self.second([self.first([inputs], rate, variant)], rate, variant)
+        magnitudes = [context.parent, context.contrast]
+        magnitudes = [m.abs().clamp_(max=ACTIVATION_MAX).to(dtype) for m in magnitudes]
+        features: list[Tensor] = []
+        for p, net in zip(self.passes, self.nets, strict=True):
+            symbols = yield net(trunk, torch.cat(magnitudes, 1), features, rate, variant)
+            put(details, p, symbols)
+            magnitudes.append(symbols.abs().clamp_(max=ACTIVATION_MAX).to(dtype))
+            features.append(signed_planes(symbols).to(dtype))
+        if self.state is not None:
+            state = self.state([trunk, torch.cat(features, 1)], rate, variant)
+            context.state = state.float()
+
+
+class PyramidPrior(nn.Module):
+    """Prior of the lifting pyramid's latents: [low (B, 3, ...), level 5 (B, 9, ...), ..., level 1].
+
+    Args:
+        widths: channels of level 1, of level 2, and of the levels above, which share one network.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (48, 80, 96)) -> None:
+        super().__init__()
+        self.low = lowband.LowBandPrior()
+        self.coarse = LevelNet(widths[2], COARSE_PASSES, LEVELS - 2, last=False)
+        self.middle = LevelNet(widths[1], FINE_PASSES, 1, last=False)
+        self.fine = LevelNet(widths[0], FINE_PASSES, 1, last=True)
+        self.dtype = torch.float32  # training may run the convolutions in bfloat16
+
+    def _net(self, level: int) -> tuple[LevelNet, int]:
+        if level >= 3:
+            return self.coarse, level - 3
+        return (self.middle if level == 2 else self.fine), 0
+
+    def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
+        """Steps of a picture of padded `size` (multiples of 64)."""
+        height, width = size
+        new = torch.zeros
+        batch, device = len(rate.rate), rate.rate.device
+        low = new(batch, 3, height >> LEVELS, width >> LEVELS, device=device)
+        yield from self.low.schedule(low, rate)
+        picture = (low * PICTURE_UNIT).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
+        grid = (height >> (LEVELS + 1), width >> (LEVELS + 1))
+        parent = new(batch, 9, *grid, device=device)
+        state = new(batch, STATE, *grid, device=device)
+        for level in range(LEVELS, 0, -1):
+            details = new(batch, 9, height >> level, width >> level, device=device)
+            context = Context(parent, local_contrast(picture), state)
+            net, variant = self._net(level)
+            yield from net.schedule(context, details, rate, variant, self.dtype)
+            if level > 1:
+                parent = details
+                state = F.interpolate(context.state, scale_factor=2, mode="nearest")
+                scaled = (details * PICTURE_UNIT).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
+                picture = merge_2d_exact(picture, scaled)
+
+    def split(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """One tensor per step, in coding order."""
+        parts = lowband.split(latents[0])
+        for level, details in zip(range(LEVELS, 0, -1), latents[1:], strict=True):
+            parts += [take(details, p) for p in self._net(level)[0].passes]
+        return parts
+
+    def merge(self, parts: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """Inverse of `split`."""
+        batch, device = len(parts[0]), parts[0].device
+        low = torch.zeros(batch, 3, size[0] >> LEVELS, size[1] >> LEVELS, device=device)
+        latents = [low]
+        rest = iter(parts[lowband.merge(parts, low) :])
+        for level in range(LEVELS, 0, -1):
+            details = torch.zeros(batch, 9, size[0] >> level, size[1] >> level, device=device)
+            for p in self._net(level)[0].passes:
+                put(details, p, next(rest))
+            latents.append(details)
+        return latents

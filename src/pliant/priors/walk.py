@@ -1,0 +1,142 @@
+"""The three drivers that walk a prior's schedule: bits (training, estimation), write (encode), read (decode).
+
+A prior describes *once* what is coded in which order from which context: `schedule` is a generator that yields a
+`Step` and receives the symbols of that step. What it has received is the only context that it may use, so
+encoder, decoder and estimate cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pliant.entropy import rans
+from pliant.entropy.tables import SYMBOL_LIMIT, Tables
+from pliant.layers.exact import RateVector
+from pliant.layers.quantize import choose_symbols, laplace_bits
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass: the symbols coded together, independent of each other given what came before.
+
+    Attributes:
+        index: (B, C, H, W) table index (scale), integers in [0, SCALES) held in float32.
+        mean: (B, C, H, W) means in 1/16 steps, integers held in float32.
+    """
+
+    index: Tensor
+    mean: Tensor
+
+
+Schedule = Generator[Step, Tensor, None]
+
+
+class Prior(Protocol):
+    """What the drivers need of a prior; `latents` are coarse first, in units of the quantiser step."""
+
+    def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
+        """Yields the steps of a picture of `size` (padded height, width) and receives their symbols."""
+        ...
+
+    def split(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """The latents as one tensor (B, C, H, W) per step, in the order of the schedule."""
+        ...
+
+    def merge(self, parts: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """Inverse of `split`."""
+        ...
+
+
+def _advance(schedule: Schedule, symbols: Tensor) -> Step | None:
+    try:
+        return schedule.send(symbols)
+    except StopIteration:
+        return None
+
+
+def bits(
+    prior: Prior, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector, strength: float
+) -> tuple[Tensor, list[Tensor]]:
+    """Ideal cost of the latents, differentiable in the prior, and the symbols that were chosen.
+
+    Args:
+        latents: real tensors in quantiser steps.
+        strength: of rate-distortion-optimised rounding, see `choose_symbols`.
+
+    Returns:
+        (B,) bits of each picture, and the symbols as one tensor per step.
+    """
+    schedule = prior.schedule(size, rate)
+    step: Step | None = next(schedule)
+    total = torch.zeros(len(rate.rate))
+    chosen: list[Tensor] = []
+    for part in prior.split(latents):
+        if step is None:
+            raise ValueError("the prior's schedule ended before its latents")
+        symbols = choose_symbols(part.detach(), step.mean.detach(), step.index.detach(), strength)
+        total = total.to(part.device) + laplace_bits(symbols, step.mean, step.index).sum((1, 2, 3))
+        chosen.append(symbols)
+        step = _advance(schedule, symbols)
+    return total, chosen
+
+
+def _flat(x: Tensor, dtype: type[np.generic]) -> np.ndarray:
+    return x.cpu().contiguous().numpy().ravel().astype(dtype)
+
+
+@torch.inference_mode()
+def write(
+    prior: Prior,
+    latents: Sequence[Tensor],
+    size: tuple[int, int],
+    rate: RateVector,
+    tables: Tables,
+    strength: float,
+) -> bytes:
+    """Chooses the symbols of one tile (B = 1) and codes them; the stream carries a hash of all of them."""
+    schedule = prior.schedule(size, rate)
+    step: Step | None = next(schedule)
+    symbols: list[np.ndarray] = []
+    indices: list[np.ndarray] = []
+    means: list[np.ndarray] = []
+    for part in prior.split(latents):
+        if step is None:
+            raise ValueError("the prior's schedule ended before its latents")
+        chosen = choose_symbols(part, step.mean, step.index, strength).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+        symbols.append(_flat(chosen, np.int32))
+        indices.append(_flat(step.index, np.uint8))
+        means.append(_flat(step.mean, np.int16))
+        step = _advance(schedule, chosen)
+    values = np.concatenate(symbols)
+    return rans.encode(
+        values, np.concatenate(indices), np.concatenate(means), tables, checksum=rans.symbol_hash(values)
+    )
+
+
+@torch.inference_mode()
+def read(
+    prior: Prior, data: bytes, size: tuple[int, int], rate: RateVector, tables: Tables, device: torch.device
+) -> list[Tensor]:
+    """Decodes what `write` wrote: integer latents, coarse first.
+
+    Raises:
+        DamagedError: the stream is damaged or was written with other weights.
+    """
+    decoder = rans.Decoder(data, tables)
+    schedule = prior.schedule(size, rate)
+    step: Step | None = next(schedule)
+    parts: list[Tensor] = []
+    fingerprint = rans.HASH_START
+    while step is not None:
+        values = decoder.read(_flat(step.index, np.uint8), _flat(step.mean, np.int16))
+        fingerprint = rans.symbol_hash(values, fingerprint)
+        parts.append(torch.from_numpy(values).to(device).float().view(step.index.shape))
+        step = _advance(schedule, parts[-1])
+    decoder.finish(fingerprint)
+    return prior.merge(parts, size)

@@ -1,0 +1,46 @@
+"""Which part of each latent belongs to which tile: squares with streams and contexts of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+ONE_TILE_PIXELS = 4 << 20  # pictures up to this size are one tile
+TILE_LOG2 = 10
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of the padded picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def crop(self, latent: Tensor, picture_height: int) -> Tensor:
+        """The part of a latent (B, C, h, w) that this tile covers, as a view."""
+        factor = picture_height // latent.shape[2]
+        rows = slice(self.top // factor, (self.top + self.height) // factor)
+        columns = slice(self.left // factor, (self.left + self.width) // factor)
+        return latent[:, :, rows, columns]
+
+
+def tile_log2(width: int, height: int) -> int:
+    """What the file's header says: log2 of the tile size, or 0 for one tile."""
+    return 0 if width * height <= ONE_TILE_PIXELS else TILE_LOG2
+
+
+def plan(height: int, width: int, log2: int) -> Iterator[Tile]:
+    """The tiles of a padded picture in the order of the file: rows from the top, left to right."""
+    size = 1 << log2 if log2 else max(height, width)
+    for top in range(0, height, size):
+        for left in range(0, width, size):
+            yield Tile(top, left, min(size, height - top), min(size, width - left))
+
+
+def crop_all(latents: Sequence[Tensor], tile: Tile, picture_height: int) -> list[Tensor]:
+    """The part of every latent that belongs to the tile."""
+    return [tile.crop(latent, picture_height) for latent in latents]
