@@ -27,14 +27,12 @@ from typing import Any
 import command_line
 import environment
 import photos
-import torch
 from PIL import Image
 
 import pliant
 from pliant.codec import Codec
 from pliant.evaluation import codecs, run
 from pliant.evaluation.metrics import Pixels
-from pliant.models.complexity import macs_per_pixel
 
 RIVALS = ("jpeg-420", "webp", "avif-444", "jxl")
 WIDTH, HEIGHT = 1920, 1080
@@ -59,7 +57,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=environment.RESULTS)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     sources = list(photos.load(arguments.data, limit=24).values())
     result: dict[str, Any] = {
         "load_before": os.getloadavg()[0],
@@ -69,6 +66,9 @@ def main() -> None:
     }
     pixels = photos.mosaic(sources, HEIGHT, WIDTH)
     codec = pliant.load()
+    import torch  # after `pliant`, which sets up the process for it
+
+    torch.set_num_threads(arguments.threads)
     result["limit"] = _limit(codec)
     result["codecs"] = _warm(pixels, arguments.quality, arguments.threads, arguments.repeats)
     result["stages"] = _stages(codec, pixels, arguments.quality, arguments.repeats)
@@ -79,6 +79,10 @@ def main() -> None:
 
 def _limit(codec: Codec) -> dict[str, float]:
     """Convolution throughput here, and what it allows the model at most."""
+    import torch
+
+    from pliant.models.complexity import macs_per_pixel
+
     channels, height, width = 64, HEIGHT // 4, WIDTH // 4
     layout = torch.channels_last
     x = torch.rand(1, channels, height, width).contiguous(memory_format=layout)
@@ -167,6 +171,8 @@ def _repeat(job: Callable[[], object], count: int) -> list[float]:
 def _print(result: dict[str, Any]) -> None:
     limit, processes = result["limit"], result["processes"]
     print(f"{WIDTH}x{HEIGHT}, {result['threads']} threads, load {result['load_before']:.2f} before")
+    if result["load_before"] > 0.5:
+        print("WARNING: other processes were busy; do not quote these timings")
     for row in result["codecs"].values():
         print(
             f"  {row['label']:20} quality {row['quality']:3d} {row['bytes']:8d} bytes"

@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -92,8 +91,15 @@ def installed() -> Iterator[None]:
     module = types.ModuleType("pliant.codec")
     for value in (Codec, load, model_for, encode, decode):
         setattr(module, value.__name__, value)
-    with mock.patch.dict(sys.modules, {"pliant.codec": module}):
+    before = sys.modules.get("pliant.codec")
+    sys.modules["pliant.codec"] = module
+    try:
         yield
+    finally:
+        if before is None:
+            del sys.modules["pliant.codec"]
+        else:
+            sys.modules["pliant.codec"] = before
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pliant.header import Header
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "pliant"
 
-# Files and metadata, without any network: what `info` needs, and more, works without torch.
+# Files, metadata and rate numbers: what `info` needs, and more, works without torch.
 FILE_UNITS = frozenset(
     {
         "alpha",
@@ -32,6 +32,7 @@ FILE_UNITS = frozenset(
         "metadata",
         "modes",
         "picture",
+        "rate",
         "summary",
         "units",
     }
@@ -41,7 +42,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "runtime"}),
     frozenset({"layers", "entropy"}) | FILE_UNITS,
     frozenset({"transforms", "priors"}),
-    frozenset({"rate", "tiles", "models"}),
+    frozenset({"tiles", "models"}),
     frozenset({"codec", "evaluation", "training", "editing"}),
     frozenset({"pillow"}),
     frozenset({"cli"}),

@@ -96,8 +96,25 @@ def test_info_of_a_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert facts["bpp"] == 8 * len(data) / 60000
     assert (facts["width"], facts["height"], facts["layout"]) == (300, 200, "RGBA")
     assert (facts["tiles"], facts["tile_size"], facts["portable"]) == (6, 128, False)
-    assert (facts["model"], facts["rate"], facts["alpha"]) == (b"abcd".hex(), 65535, 2)
+    assert facts["model"] == facts["model_id"]
+    assert (facts["model_id"], facts["rate"], facts["alpha"]) == (b"abcd".hex(), 65535, 2)
     assert (facts["icc"], facts["exif"], facts["xmp"]) == (210, 44, 12)
+
+
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [
+        ('{"best": {"sha256": "01020304ffff"}}', "best"),
+        ('{"best": {"sha256": "01020305ffff"}}', "01020304"),
+        ('{"best": {}}', "01020304"),
+        ("[]", "01020304"),
+        ("?", "01020304"),
+    ],
+)
+def test_info_names_installed_models(index, name, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "index.json").write_text(index)
+    monkeypatch.setattr("pliant.summary._INDEX", str(tmp_path / "index.json"))
+    assert info(write(Container(PLAIN, (b"x",))))["model"] == name
 
 
 @pytest.mark.parametrize(

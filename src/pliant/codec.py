@@ -146,8 +146,8 @@ class _Encoding:
     def __init__(self, codec: Codec, picture: Picture, timings: Timings | None) -> None:
         self.codec, self.picture, self.timings = codec, picture, timings
         with _stage(timings, "pixels"):
-            pixels = fill_transparent(picture.pixels, picture.alpha)
-            self.image = codec.model.pad(to_tensor(pixels).to(codec.device))
+            self.pixels = fill_transparent(picture.pixels, picture.alpha)
+            self.image = codec.model.pad(to_tensor(self.pixels).to(codec.device))
         with _stage(timings, "analysis"):
             self.latents = codec.model.transform.analysis(self.image)
         self.alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
@@ -195,7 +195,7 @@ class _Encoding:
 
     def _psnr_at(self, r: int) -> float:
         decoded = self.codec.decode(self.file_at(r)).pixels.astype(np.float64)
-        error = float(np.mean((decoded - self.picture.pixels) ** 2))
+        error = float(np.mean((decoded - self.pixels) ** 2))
         return 99.0 if error == 0 else 10 * float(np.log10(255.0**2 / error))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from typing import IO
@@ -69,7 +68,7 @@ def check_target(
 def _temporary(path: str) -> Iterator[IO[bytes]]:
     """Yield a new file beside ``path``; flush it to disk and rename it on success."""
     # A short name of its own: the target's may already be as long as a name can be.
-    temporary = os.path.join(os.path.dirname(path), f".pliant-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(os.path.dirname(path), f".pliant-{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb") as stream:
             yield stream

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
-from pathlib import Path
 from typing import Any, Final
 
 from pliant.container import Container, read
 from pliant.rate import to_quality
 from pliant.units import RATE_MAX
 
+_INDEX: Final = os.path.join(os.path.dirname(__file__), "models", "weights", "index.json")
 _BLOCKS: Final = ("icc", "exif", "xmp")
 
 
 def info(data: bytes | str | os.PathLike[str]) -> dict[str, Any]:
     """Return the facts about a file, given as bytes or as a path.
 
-    Keys: bytes, bpp (bits of the file per pixel), width, height, layout, model (its id, 8
-    hexadecimal digits), quality (0 to 100; None when the rate parameter
-    is beyond the known range), rate, tile_size (0 is one tile), tiles, portable, version,
-    alpha, icc, exif, xmp (bytes each; None when absent; alpha 0 is entirely opaque).
+    Keys: bytes, bpp (bits of the file per pixel), width, height, layout, model (its name, or the
+    id when it is not installed), model_id (8 hexadecimal digits), quality (0 to 100; None when
+    the rate parameter is beyond the known range), rate, tile_size (0 is one tile), tiles,
+    portable, version, alpha, icc, exif, xmp (bytes each; None when absent; alpha 0 is entirely
+    opaque).
     Raises DamagedError when any checksum or field is wrong, OSError when a path cannot be read.
     """
     if isinstance(data, (str, os.PathLike)):
-        data = Path(data).read_bytes()
+        with open(data, "rb") as stream:
+            data = stream.read()
     return describe(read(bytes(data)), len(data))
 
 
@@ -38,7 +41,8 @@ def describe(container: Container, size: int) -> dict[str, Any]:
         "width": header.width,
         "height": header.height,
         "layout": header.layout,
-        "model": header.model_id.hex(),
+        "model": _model_name(header.model_id),
+        "model_id": header.model_id.hex(),
         "quality": to_quality(header.rate) if header.rate <= RATE_MAX else None,
         "rate": header.rate,
         "tile_size": 1 << header.tile_log2 if header.tile_log2 else 0,
@@ -48,3 +52,14 @@ def describe(container: Container, size: int) -> dict[str, Any]:
         "alpha": alpha,
         **{name: None if block is None else len(block) for name, block in blocks.items()},
     }
+
+
+def _model_name(model_id: bytes) -> str:
+    """Look the id up in the index beside the weights; the registry itself would import torch."""
+    try:
+        with open(_INDEX, encoding="utf-8") as stream:
+            hashes = {name: str(entry["sha256"]) for name, entry in json.load(stream).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        hashes = {}
+    found = (name for name, digest in hashes.items() if digest.startswith(model_id.hex()))
+    return next(found, model_id.hex())

@@ -46,7 +46,7 @@ def _text(source: str, facts: dict[str, Any]) -> str:
         f"  image     {facts['width']} × {facts['height']} {facts['layout']}",
         f"  size      {facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
         f"  rate      {quality}rate parameter {facts['rate']}",
-        f"  model     {facts['model']} (format version {facts['version']})",
+        f"  model     {facts['model']}, id {facts['model_id']} (format version {facts['version']})",
         f"  tiles     {tiles}",
         f"  metadata  {', '.join(extras) or 'none'}",
     ]

@@ -139,9 +139,13 @@ def _avif(subsampling: str, tune: str | None, threads: int) -> ImageCodec:
 
 def _jpeg2000(threads: int) -> ImageCodec:
     def encode(pixels: Pixels, bpp: float) -> bytes:
-        ratio = pixels.shape[2] * 8 / bpp
         return _save(
-            pixels, "JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True
+            pixels,
+            "JPEG2000",
+            quality_mode="rates",
+            quality_layers=[pixels.shape[2] * 8 / bpp],
+            irreversible=True,
+            mct=1,  # the colour transform, which Pillow leaves out unless asked
         )
 
     return ImageCodec(
@@ -195,12 +199,13 @@ def _jxl(threads: int) -> ImageCodec:
 
 @cache
 def _load(model: str, threads: int) -> Codec:
-    import torch
-
     import pliant
 
+    codec = pliant.load(model)
+    import torch  # after `pliant`, which sets up the process for it
+
     torch.set_num_threads(threads)
-    return pliant.load(model)
+    return codec
 
 
 @cache
@@ -228,7 +233,10 @@ def _decode_elsewhere(model: str, threads: int, data: bytes) -> Pixels:
 
 def _pliant(model: str, threads: int, separate_decoder: bool) -> ImageCodec:
     import pliant
-    from pliant.models import registry
+    from pliant import runtime
+
+    runtime.prepare()
+    from pliant.models import registry  # imports torch
 
     entry = registry.entry(model)
     decode = _decode_elsewhere if separate_decoder else _decode

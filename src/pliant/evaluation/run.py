@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +148,7 @@ def measure(
         wanted = tuple(map(float, (qualities or {}).get(name, codec.qualities)))
         for path in paths:
             known = {q: cache.get(codec, hashes[path.name], q) for q in wanted} if cache else {}
-            rows += [row for row in known.values() if row]
+            rows += [replace(row, image=path.name) for row in known.values() if row]
             missing = tuple(q for q in wanted if not known.get(q))
             if missing:
                 tasks.append(_Task(name, path, missing))

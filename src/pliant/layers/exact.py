@@ -1,126 +1,31 @@
 """Exact layers: convolutions whose float32 forward is an integer network.
 
-A decoder must compute the very probabilities that the encoder computed, on any machine. So everything
-between decoded symbols and table indices is integer arithmetic carried in float32 tensors:
+A decoder must compute the very probabilities that the encoder computed, on any machine. So
+everything between decoded symbols and table indices is integer arithmetic carried in float32:
 
 * activations are integers in [0, 127]; 16 of them make 1.0;
 * weights are integers in [-127, 127] times 2**-shift;
-* every partial sum is a multiple of 2**-shift below 2**(24 - shift), hence exact in float32 in any order of
-  summation: thread count, memory layout, instruction set or library cannot change it;
+* every partial sum is a multiple of 2**-shift below 2**(24 - shift), hence exact in float32 in any
+  order of summation: thread count, memory layout, instruction set or library cannot change it;
 * requantisation rounds half to even and clamps, which int8 kernels do in the same way.
 
-The idea is that of integer networks (Balle et al., "Integer Networks for Data Compression with Latent-Variable
-Models", ICLR 2019), with power-of-two scales. Training uses the same forward with straight-through gradients.
+The idea is that of integer networks (Balle et al., "Integer Networks for Data Compression with
+Latent-Variable Models", ICLR 2019, section 3), with power-of-two scales. Training uses the same
+forward with straight-through gradients.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pliant.layers import int8
+from pliant.layers.integers import ACTIVATION_MAX, EXACT_SUM, requantise, round_clamp, to_grid
 from pliant.units import ANCHORS, RATE_UNIT
 
-ACTIVATION_MAX = 127
 WEIGHT_MAX = 127
 ONE = 16.0  # the activation that stands for 1.0
-EXACT_SUM = float(1 << 24)
-
-
-class _Grid(torch.autograd.Function):
-    """Rounds to multiples of 2**-shift within +-limit * 2**-shift; the gradient passes unchanged."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, shift: int, limit: float) -> Tensor:
-        return (x * 2.0**shift).round_().clamp_(-limit, limit).mul_(2.0**-shift)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return grad, None, None
-
-
-class _Requantise(torch.autograd.Function):
-    """round(sum + bias) clamped to [0, 127]; gradients pass where the result is strictly inside."""
-
-    @staticmethod
-    def forward(ctx: Any, total: Tensor, bias: Tensor) -> Tensor:
-        y = (total.float() + bias).round_().clamp_(0, ACTIVATION_MAX).to(total.dtype)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        (y,) = ctx.saved_tensors
-        grad = grad * ((y > 0) & (y < ACTIVATION_MAX))
-        return grad, grad.float().sum((2, 3), keepdim=True)
-
-
-class _Round(torch.autograd.Function):
-    """round(x) clamped to +-limit, with a straight-through gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        return x.round().clamp_(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return grad, None, None
-
-
-class _LogIndex(torch.autograd.Function):
-    """80 * log2(m), piecewise linear between powers of two, rounded down to an integer."""
-
-    @staticmethod
-    def forward(ctx: Any, m: Tensor) -> Tensor:
-        ctx.save_for_backward(m)
-        return (log2_fixed(m, 7) * 0.625).floor_()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (m,) = ctx.saved_tensors
-        return grad * (80.0 / 0.6931472) / m
-
-
-def log2_fixed(m: Tensor, bits: int) -> Tensor:
-    """Piecewise-linear log2 of integers m in [1, 2**24), in units of 2**-bits, rounded down; exact everywhere.
-
-    The exponent and mantissa bits of a float32, read as one integer, are this function (Mitchell 1962): it
-    needs no table and no transcendental, so it is the same on every machine.
-    """
-    return ((m.float().view(torch.int32) - 0x3F800000) >> (23 - bits)).float()
-
-
-def log_index(m: Tensor) -> Tensor:
-    """Scale index (1/16 units, five indices an octave) of a spread of m; see `_LogIndex`."""
-    out: Tensor = _LogIndex.apply(m)
-    return out
-
-
-def compand(magnitude: Tensor) -> Tensor:
-    """Integer magnitudes >= 0 to activations: 16 per octave of 1 + magnitude, at most 127."""
-    return log2_fixed(magnitude + 1, 4).clamp_(max=ACTIVATION_MAX)
-
-
-def signed_planes(x: Tensor) -> Tensor:
-    """Signed integers (B, C, H, W) to activations (B, 2C, H, W): companded positive part, then negative part."""
-    y = compand(x.abs())
-    return torch.cat((y * (x > 0), y * (x < 0)), 1)
-
-
-def round_clamp(x: Tensor, low: float, high: float) -> Tensor:
-    """round(x) within [low, high] with a straight-through gradient."""
-    out: Tensor = _Round.apply(x, low, high)
-    return out
-
-
-def requantise(total: Tensor, bias: Tensor) -> Tensor:
-    """The exact activation function: round(total + bias) clamped to [0, 127]."""
-    if torch.is_grad_enabled() or total.dtype != torch.float32:
-        out: Tensor = _Requantise.apply(total, bias)
-        return out
-    return total.add_(bias).round_().clamp_(0, ACTIVATION_MAX)
 
 
 class RateVector:
@@ -136,15 +41,16 @@ class RateVector:
         self.position = (rate - self.anchor * RATE_UNIT).double()
 
     def interpolate(self, table: Tensor) -> Tensor:
-        """Integer anchors (ANCHORS, C) to (B, C, 1, 1), rounded to integers (gradients pass to the anchors)."""
+        """Integer anchors (ANCHORS, C) to integers (B, C, 1, 1); gradients pass to the anchors."""
         low, high = table[self.anchor], table[self.anchor + 1]
-        f = self.position.to(table.dtype)[:, None] / RATE_UNIT  # a multiple of 2**-8: products stay exact
+        # the position is a multiple of 2**-8, so the products stay exact
+        f = self.position.to(table.dtype)[:, None] / RATE_UNIT
         exact = low + (high - low) * f
         return round_clamp(exact, -EXACT_SUM, EXACT_SUM)[:, :, None, None]
 
 
 class RateBias(nn.Module):
-    """A bias per channel that depends on the rate parameter: anchors with linear interpolation, in integers.
+    """A bias per channel that depends on the rate parameter: interpolated anchors, in integers.
 
     Args:
         channels: C.
@@ -158,7 +64,7 @@ class RateBias(nn.Module):
         self.anchors = nn.Parameter(torch.zeros(variants, ANCHORS, channels))
 
     def integers(self, variant: int) -> Tensor:
-        """The table (ANCHORS, C) in units of 2**-shift; float64 holds it exactly, with straight-through gradient."""
+        """The table (ANCHORS, C) in units of 2**-shift, in float64; straight-through gradient."""
         scaled = self.anchors[variant].double() * (ONE * 2.0**self.shift)
         return round_clamp(scaled, -(2.0**22), 2.0**22)
 
@@ -170,47 +76,68 @@ class RateBias(nn.Module):
 class ExactConv2d(nn.Module):
     """Convolution with integer weights times 2**-shift; returns exact sums without bias.
 
-    Input: activations (B, in_channels, H, W), integers in [0, 127]. Output: sums (B, out_channels, H, W) in
-    activation units. Zero padding keeps the size.
+    Input: activations (B, in_channels, H, W), integers in [0, 127]; their dtype says how to compute:
+    float32, bfloat16 (training only) or uint8 (int8 kernels). Output: sums (B, out_channels, H, W)
+    in activation units. Zero padding keeps the size.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, shift: int, gain: float = 1.0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, shift: int, gain: float = 1.0
+    ) -> None:
         super().__init__()
         self.shift = shift
         self.kernel = kernel
+        self.scale = 2.0**-shift  # of the sums
         std = gain * (2.0 / (in_channels * kernel * kernel)) ** 0.5
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel) * std)
         self._folded: Tensor | None = None
+        self._packed: int8.PackedWeight | None = None
+        self._source: tuple[torch.device, int] | None = None
+
+    def integers(self) -> Tensor:
+        """Weights as integers in [-127, 127], in float32; gradients pass to the trained weights."""
+        return to_grid(self.weight, self.shift, WEIGHT_MAX) * 2.0**self.shift
 
     def folded(self) -> Tensor:
-        """Weights on the integer grid, in float32; gradients pass to the trained weights."""
+        """Weights times the scale of the sums; kept until they change or move to a device."""
         if torch.is_grad_enabled():
-            self._folded = None
-            weight: Tensor = _Grid.apply(self.weight, self.shift, WEIGHT_MAX)
-            return weight
+            return self.integers() * self.scale
+        self._forget_old()
         if self._folded is None:
-            grid: Tensor = _Grid.apply(self.weight.detach(), self.shift, WEIGHT_MAX)
-            self._folded = grid.contiguous(memory_format=torch.channels_last)
+            folded = self.integers() * self.scale
+            self._folded = folded.contiguous(memory_format=torch.channels_last)
         return self._folded
+
+    def packed(self) -> int8.PackedWeight:
+        """The weights for int8 kernels; kept like those of `folded`."""
+        self._forget_old()
+        if self._packed is None:
+            self._packed = int8.pack(self.integers().detach(), self.scale)
+        return self._packed
+
+    def _forget_old(self) -> None:
+        weight = self.weight
+        # weights made in inference mode cannot be changed outside of it and have no version
+        source = (weight.device, -1 if weight.is_inference() else weight._version)
+        if self._source != source:
+            self._folded, self._packed, self._source = None, None, source
 
     def worst_sum(self) -> float:
         """The largest |sum| that any activations can give, in units of 2**-shift."""
-        integers = (self.weight.detach() * 2.0**self.shift).round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
-        return float(integers.double().abs().sum((1, 2, 3)).max()) * ACTIVATION_MAX
+        sums = self.integers().detach().double().abs().sum((1, 2, 3))
+        return float(sums.max()) * ACTIVATION_MAX
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.uint8:
+            return int8.convolve(x, self.packed())
         return F.conv2d(x, self.folded().to(x.dtype), padding=self.kernel // 2)
-
-    def train(self, mode: bool = True) -> ExactConv2d:
-        self._folded = None
-        return super().train(mode)
 
 
 class ExactLayer(nn.Module):
-    """Sum of exact convolutions of several inputs, a rate-dependent bias, requantised to activations.
+    """Sum of exact convolutions of several inputs, a rate-dependent bias, requantised.
 
-    Splitting a convolution over its inputs avoids concatenating tensors and lets each input have its own
-    kernel size (a trunk enters by 1x1, neighbouring symbols by 3x3).
+    Splitting a convolution over its inputs avoids concatenating tensors and lets each input have
+    its own kernel size (a trunk enters by 1x1, neighbouring symbols by 3x3).
 
     Args:
         inputs: (channels, kernel) of each input.
@@ -221,8 +148,17 @@ class ExactLayer(nn.Module):
     def __init__(self, inputs: list[tuple[int, int]], channels: int, variants: int = 1) -> None:
         super().__init__()
         gain = len(inputs) ** -0.5
-        self.convs = nn.ModuleList(ExactConv2d(c, channels, k, 8 if k > 1 else 7, gain) for c, k in inputs)
+        self.convs = nn.ModuleList(
+            ExactConv2d(c, channels, k, 8 if k > 1 else 7, gain) for c, k in inputs
+        )
         self.bias = RateBias(channels, 8, variants)
+
+    def worst_sum(self) -> float:
+        """The largest |sum with bias| that any activations can give, in units of its finest bit."""
+        convs = [c for c in self.convs if isinstance(c, ExactConv2d)]
+        finest = max(self.bias.shift, *(c.shift for c in convs))
+        worst = sum(c.worst_sum() * 2.0 ** (finest - c.shift) for c in convs)
+        return worst + largest(self.bias) * 2.0 ** (finest - self.bias.shift)
 
     def sums(self, inputs: list[Tensor]) -> Tensor:
         """Exact sums of all inputs, without bias."""
@@ -232,11 +168,24 @@ class ExactLayer(nn.Module):
         return total
 
     def forward(self, inputs: list[Tensor], rate: RateVector, variant: int = 0) -> Tensor:
-        return requantise(self.sums(inputs), self.bias(rate, variant))
+        bias = self.bias(rate, variant)
+        if inputs[0].dtype == torch.uint8 and len(bias) == 1:
+            return self._activate_int8(inputs, bias.flatten())
+        return requantise(self.sums(inputs), bias)
+
+    def _activate_int8(self, inputs: list[Tensor], bias: Tensor) -> Tensor:
+        packed = [c.packed() for c in self.convs if isinstance(c, ExactConv2d)]
+        if len(inputs) == 1:
+            return int8.convolve_activate(inputs[0], packed[0], bias)
+        total = int8.convolve(inputs[0], packed[0])
+        for i, x in enumerate(inputs[1:], 1):
+            last = i == len(inputs) - 1
+            total = int8.convolve_add(x, packed[i], bias if last else torch.zeros_like(bias), total)
+        return total.round_().clamp_(0, ACTIVATION_MAX).to(torch.uint8)
 
 
 class ExactHead(nn.Module):
-    """1x1 exact convolution with a rate-dependent bias and signed integer outputs (not requantised).
+    """1x1 exact convolution with a rate-dependent bias and signed integer outputs, not requantised.
 
     Starts near zero, so that a prior begins with what its explicit terms say.
     """
@@ -246,34 +195,47 @@ class ExactHead(nn.Module):
         self.conv = ExactConv2d(in_channels, out_channels, 1, shift=8, gain=0.05)
         self.bias = RateBias(out_channels, 8, variants)
 
+    def worst_sum(self) -> float:
+        """As `ExactLayer.worst_sum`."""
+        return self.conv.worst_sum() + largest(self.bias)
+
     def forward(self, x: Tensor, rate: RateVector, variant: int = 0) -> Tensor:
-        """Real sums (B, out_channels, H, W), float32; the caller rounds them."""
-        return self.conv(x).float() + self.bias(rate, variant)
+        """Sums (B, out_channels, H, W), multiples of 2**-8 in float32; the caller rounds them."""
+        out: Tensor = self.conv(x).float() + self.bias(rate, variant)
+        return out
 
 
 class SpreadConv2d(ExactConv2d):
-    """Exact convolution with positive weights w / 256 over magnitudes, plus a positive constant.
+    """Exact convolution with positive weights over magnitudes, plus a positive constant.
 
-    The explicit magnitude term of the prior: the expected spread of a symbol is a weighted sum of the
-    magnitudes around it. Output: integers (B, out_channels, H, W) >= 1 in 1/256 steps.
+    The explicit magnitude term of a prior: the expected spread of a symbol is a weighted sum of
+    the magnitudes around it. The trained weights are logarithms. Output: integers
+    (B, out_channels, H, W) >= 1 in 1/256 steps.
     """
 
     SPREAD_SHIFT = 8
 
     def __init__(self, in_channels: int, out_channels: int, variants: int = 1) -> None:
         super().__init__(in_channels, out_channels, 3, self.SPREAD_SHIFT)
+        self.scale = 1.0
         self.constant = RateBias(out_channels, 4, variants)
         nn.init.constant_(self.constant.anchors, 0.1)
 
-    def folded(self) -> Tensor:
-        positive: Tensor = _Grid.apply(self.weight.exp(), self.shift, WEIGHT_MAX)
-        if torch.is_grad_enabled():
-            return positive * 2.0**self.shift
-        if self._folded is None:
-            self._folded = (positive * 2.0**self.shift).contiguous(memory_format=torch.channels_last)
-        return self._folded
+    def integers(self) -> Tensor:
+        """Weights as integers in [0, 127], in float32; gradients pass to their logarithms."""
+        return to_grid(self.weight.exp(), self.shift, WEIGHT_MAX) * 2.0**self.shift
+
+    def worst_sum(self) -> float:
+        """The largest spread that any magnitudes can give, in 1/256 steps."""
+        return super().worst_sum() + largest(self.constant)
 
     def spread(self, magnitudes: Tensor, rate: RateVector, variant: int = 0) -> Tensor:
         """`magnitudes`: (B, in_channels, H, W) integers in [0, 127]."""
         constant = rate.interpolate(self.constant.integers(variant)).float()
-        return (self(magnitudes).float() + constant).clamp(min=1)
+        out: Tensor = (self(magnitudes).float() + constant).clamp(min=1)
+        return out
+
+
+def largest(bias: RateBias) -> float:
+    """The largest |bias| of any rate, in its own units."""
+    return max(float(bias.integers(v).detach().abs().max()) for v in range(len(bias.anchors)))

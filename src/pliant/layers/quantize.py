@@ -1,7 +1,7 @@
 """Rate parameter to step size, rate-distortion-optimised rounding, and the cost of symbols.
 
-The rate parameter r is an integer in [0, RATE_MAX]; the step is 2**(STEP_LOG2_MIN + r / 256), geometric between
-anchors (cf. Cui et al. 2021, eq. 5, where gains are interpolated exponentially).
+The rate parameter r is an integer in [0, RATE_MAX]; the step is 2**(STEP_LOG2_MIN + r / 256),
+geometric between anchors (cf. Cui et al. 2021, eq. 5, where gains are interpolated exponentially).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pliant.layers.exact import RateVector
+from pliant.layers.integers import apply
 from pliant.units import ANCHORS, RATE_UNIT
 
 STEP_LOG2_MIN = 0.75
@@ -22,20 +23,22 @@ SCALES_PER_OCTAVE = 5.0
 SCALE_LOG2_MIN = -4.5
 MEAN_UNIT = 16.0
 LN2 = 0.6931471805599453
-# At high rate D(R) = step**2 / 12 gives dD/dR = -2 ln 2 D, so one bit is worth step**2 / 8.66 of squared error.
+# At high rate D(R) = step**2 / 12 gives dD/dR = -2 ln 2 D: one bit is worth step**2 / 8.66 of
+# squared error.
 BITS_PER_SQUARED_STEP = 6.0 / LN2
 
 
 def step_size(rate: Tensor) -> Tensor:
-    """Quantiser step in pixel units (0..255 scale, orthonormal transform), for integer or real r."""
+    """Quantiser step in pixel units (0..255, orthonormal transform), for integer or real r."""
     return torch.exp2(STEP_LOG2_MIN + rate.double() / RATE_UNIT).float()
 
 
 class Gains(nn.Module):
-    """Quantiser steps per latent and channel: the common step times 2**offset, offsets interpolated between anchors.
+    """Quantiser steps per latent and channel: the common step times 2**offset.
 
-    Geometric interpolation of gains as in Cui et al., "Asymmetric Gained Deep Image Compression with Continuous
-    Rate Adaptation" (CVPR 2021), eq. 5. One step for all channels (offsets 0) suits an orthonormal transform.
+    Offsets are interpolated between anchors: the gains' geometric interpolation of Cui et al.,
+    "Asymmetric Gained Deep Image Compression with Continuous Rate Adaptation" (CVPR 2021), eq. 5.
+    One step for all channels (offsets 0) suits an orthonormal transform.
 
     Args:
         channels: of each latent.
@@ -80,23 +83,25 @@ class _LaplaceBits(torch.autograd.Function):
         return nats * (1 / LN2)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
         d_mean, d_index = ctx.saved_tensors
         return None, grad * d_mean, grad * d_index
 
 
 def laplace_bits(q: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-    """Ideal cost in bits of symbols q under table `index` and `mean` (1/16 steps); gradients for mean and index."""
-    bits: Tensor = _LaplaceBits.apply(q, mean, index)
-    return bits
+    """Ideal cost in bits of symbols q under table `index` and `mean` (1/16 steps), of one shape.
+
+    Gradients reach mean and index, not q.
+    """
+    return apply(_LaplaceBits, q, mean, index)
 
 
 @torch.no_grad()
 def choose_symbols(y: Tensor, mean: Tensor, index: Tensor, strength: float) -> Tensor:
-    """Rate-distortion-optimised rounding: the nearest integer, or one step toward the mean where bits repay it.
+    """Rate-distortion-optimised rounding: the nearest integer, or one step toward the mean.
 
-    Minimises bits + 8.66 * (y - q)**2 / strength over the two candidates; strength 0 rounds plainly, 1 follows the
-    slope of the operational rate-distortion curve at high rate.
+    Minimises bits + 8.66 * (y - q)**2 / strength over the two candidates; strength 0 rounds
+    plainly, 1 follows the slope of the operational rate-distortion curve at high rate.
 
     Args:
         y: latent in steps; mean: in 1/16 steps; index: table index; all of one shape.
@@ -108,10 +113,12 @@ def choose_symbols(y: Tensor, mean: Tensor, index: Tensor, strength: float) -> T
     away = q - mean * (1 / MEAN_UNIT)
     d = away.abs()
     other = torch.where(d > 0.5, q - away.sign(), q)
-    # Beyond 1.5 steps a symbol costs 1 / b nats more than the next one inward. Closer in, the inner candidate lies
-    # in the bin of the peak: tail(d) - peak(d - 1), see `laplace_bits`.
+    # Beyond 1.5 steps a symbol costs 1 / b nats more than the next one inward. Closer in, the inner
+    # candidate lies in the bin of the peak: tail(d) - peak(d - 1), see `laplace_bits`.
     e = (d - 1).abs().clamp_(max=0.5)
-    peak = torch.log1p((torch.exp((e - 0.5) * inverse) + torch.exp((-0.5 - e) * inverse)).mul_(-0.5))
+    peak = torch.log1p(
+        (torch.exp((e - 0.5) * inverse) + torch.exp((-0.5 - e) * inverse)).mul_(-0.5)
+    )
     tail = (d - 0.5) * inverse - torch.log1p(-torch.exp(-inverse)) + LN2
     saved = torch.where(d >= 1.5, inverse, tail + peak)
     outward = (y - other) ** 2 - (y - q) ** 2

@@ -48,7 +48,9 @@ class ImageModel(nn.Module):
     def pad(self, image: Tensor) -> Tensor:
         """Repeats the last row and column of (B, 3, H, W) up to the next multiple."""
         height, width = image.shape[2:]
-        return F.pad(image, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        return F.pad(
+            image, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate"
+        )
 
     def scale(self, latents: Sequence[Tensor], rate: RateVector) -> list[Tensor]:
         """Latents to quantiser steps."""

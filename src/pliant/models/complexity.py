@@ -21,7 +21,7 @@ _SIZE = 512
 @contextmanager
 def _counting(counter: list[int]) -> Iterator[None]:
     """Adds the multiply-accumulates of every convolution that runs inside to counter[0]."""
-    originals = {"conv2d": F.conv2d, "conv_transpose2d": F.conv_transpose2d}
+    originals: dict[str, Any] = {"conv2d": F.conv2d, "conv_transpose2d": F.conv_transpose2d}
 
     def wrap(original: Any, transposed: bool) -> Any:
         def run(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -31,19 +31,21 @@ def _counting(counter: list[int]) -> Iterator[None]:
 
         return run
 
-    F.conv2d = wrap(originals["conv2d"], False)
-    F.conv_transpose2d = wrap(originals["conv_transpose2d"], True)
+    for name, original in originals.items():
+        setattr(F, name, wrap(original, transposed=name != "conv2d"))
     try:
         yield
     finally:
-        F.conv2d, F.conv_transpose2d = originals["conv2d"], originals["conv_transpose2d"]
+        for name, original in originals.items():
+            setattr(F, name, original)
 
 
 @torch.no_grad()
 def macs_per_pixel(model: ImageModel) -> tuple[float, float]:
-    """(encoder, decoder) multiply-accumulates per pixel at the coarsest rate, where every network runs.
+    """(encoder, decoder) multiply-accumulates per pixel of the picture.
 
-    Counts convolutions, and the lifting steps of a wavelet as the model states them (`lifting_macs`).
+    At the coarsest rate, where every network runs. Counts convolutions, and the lifting steps of a
+    wavelet as the model states them (`lifting_macs`).
     """
     model.eval()
     vector = RateVector(torch.tensor([RATE_MAX]))

@@ -10,8 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pliant.entropy.tables import Tables
 from pliant.errors import MissingError, UsageError
+from pliant.layers import int8
 from pliant.models import weights
 from pliant.models.base import ImageModel
 from pliant.models.complexity import macs_per_pixel
@@ -53,7 +56,9 @@ def _entries() -> dict[str, Entry]:
     """Every architecture, with what the index of the weights folder says about its weights."""
     index = _FOLDER / "index.json"
     known = json.loads(index.read_text()) if index.exists() else {}
-    return {name: Entry(name, build, **known.get(name, {})) for name, build in ARCHITECTURES.items()}
+    return {
+        name: Entry(name, build, **known.get(name, {})) for name, build in ARCHITECTURES.items()
+    }
 
 
 MODELS: dict[str, Entry] = _entries()
@@ -90,7 +95,9 @@ def by_id(model_id: bytes) -> Entry:
         if candidate.sha256 and candidate.model_id == model_id:
             return candidate
     have = ", ".join(f"{e.name} ({e.sha256[:8]})" for e in MODELS.values() if e.sha256)
-    raise MissingError(f"the file needs the model {model_id.hex()}; installed are: {have or 'none'}")
+    raise MissingError(
+        f"the file needs the model {model_id.hex()}; installed are: {have or 'none'}"
+    )
 
 
 def build(name: str, **config: Any) -> ImageModel:
@@ -100,12 +107,14 @@ def build(name: str, **config: Any) -> ImageModel:
 
 
 def load(name: str = "default", device: str = "cpu") -> Loaded:
-    """A model with its weights, checked, on a device where its arithmetic is exact.
+    """A model with its weights, checked, in the fastest arithmetic that is exact here.
 
-    A device that fails the stored test walk (reduced-precision modes do) is replaced by the CPU.
+    What does not reproduce the stored test walk is not used: int8 kernels give way to float32, a
+    device in a reduced-precision mode to the CPU.
 
     Raises:
-        MissingError: the weights are missing or not the ones of the registry, or even the CPU fails the test.
+        MissingError: the weights are missing or not the ones of the registry, or no arithmetic of
+            this machine is exact.
     """
     chosen = entry(name)
     data = _read(chosen)
@@ -113,13 +122,26 @@ def load(name: str = "default", device: str = "cpu") -> Loaded:
     tables = weights.load(model, data)
     model.eval().requires_grad_(False)
     if model.portable:
-        expected = weights.read_metadata(chosen.path)["self_check"]
+        _make_exact(model, device, weights.read_metadata(chosen.path)["self_check"], chosen.name)
+    else:
         model.to(device)
-        if device != "cpu" and weights.self_check(model) != expected:
-            model.to("cpu")
-        if next(model.parameters()).device.type == "cpu" and weights.self_check(model) != expected:
-            raise MissingError(f"the arithmetic of this machine does not reproduce the model {chosen.name}")
-    return Loaded(chosen, model.to(device) if not model.portable else model, tables)
+    return Loaded(chosen, model, tables)
+
+
+def _make_exact(model: ImageModel, device: str, expected: str, name: str) -> None:
+    ways = [("cpu", torch.uint8)] if int8.available() else []
+    ways.append(("cpu", torch.float32))
+    if device != "cpu":
+        ways.insert(0, (device, torch.float32))
+    for place, dtype in ways:
+        model.to(place)
+        model.prior.dtype = dtype
+        try:
+            if weights.self_check(model) == expected:
+                return
+        except RuntimeError:  # a kernel that this processor lacks
+            continue
+    raise MissingError(f"the arithmetic of this machine does not reproduce the model {name}")
 
 
 def _read(chosen: Entry) -> bytes:
@@ -132,7 +154,8 @@ def _read(chosen: Entry) -> bytes:
     found = hashlib.sha256(data).hexdigest()
     if found != chosen.sha256:
         raise MissingError(
-            f"the weights of the model {chosen.name} are not the ones it needs: {found[:8]} instead of {chosen.sha256[:8]}"
+            f"the weights of the model {chosen.name} are not the ones it needs: "
+            f"{found[:8]} instead of {chosen.sha256[:8]}"
         )
     return data
 
@@ -176,7 +199,7 @@ def verify() -> list[dict[str, Any]]:
 
 
 def install(model: ImageModel, name: str) -> str:
-    """Writes the weights of a trained model into the package and its index; returns their SHA-256."""
+    """Writes a trained model's weights into the package and its index; returns their SHA-256."""
     config = entry(name).config
     path = _FOLDER / f"{name}.safetensors"
     digest = weights.save(model.eval(), name, config, path)

@@ -1,11 +1,12 @@
-"""Weight files: safetensors with integers where the network is exact, refused unless everything checks.
+"""Weight files: safetensors with integers where the network is exact, checked before use.
 
-A file holds the model's configuration and the hash of a test walk in its metadata, the networks' tensors under
-`model.`, and the probability tables under `tables.`.
+A file holds the model's configuration and the hash of a test walk in its metadata, the networks'
+tensors under `model.`, and the probability tables under `tables.`.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -21,9 +22,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from pliant.entropy.tables import Tables
-from pliant.errors import MissingError
+from pliant.errors import DamagedError, MissingError
 from pliant.layers.exact import (
-    EXACT_SUM,
     ONE,
     ExactConv2d,
     ExactHead,
@@ -32,16 +32,19 @@ from pliant.layers.exact import (
     RateVector,
     SpreadConv2d,
 )
+from pliant.layers.integers import EXACT_SUM
 from pliant.models.base import ImageModel
 from pliant.priors.lowband import LowBandPrior
 from pliant.units import RATE_MAX
 
 FORMAT = "pliant-weights-1"
-_TEST_SIZE = (128, 192)
-_TEST_RATES = (100, 900, RATE_MAX - 150)
+_TEST_SIZE = (64, 128)
+_TEST_RATES = (900,)
 
 
-def _integer_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, float, bool, torch.dtype]]:
+def _integer_parameters(
+    model: nn.Module,
+) -> Iterator[tuple[str, nn.Parameter, float, bool, torch.dtype]]:
     """(name, parameter, integers per unit, stored as logarithm, dtype) of every exact parameter."""
     for name, module in model.named_modules():
         if isinstance(module, SpreadConv2d):
@@ -73,7 +76,8 @@ def from_integers(model: nn.Module, state: dict[str, Tensor]) -> None:
     """
     expected = to_integers(model)
     if expected.keys() != state.keys():
-        raise MissingError(f"the weight file does not fit its model: {sorted(expected.keys() ^ state.keys())[:3]}")
+        odd = sorted(expected.keys() ^ state.keys())[:3]
+        raise MissingError(f"the weight file does not fit its model: {odd}")
     for name, tensor in state.items():
         if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
             raise MissingError(f"the weight file does not fit its model: {name}")
@@ -82,38 +86,29 @@ def from_integers(model: nn.Module, state: dict[str, Tensor]) -> None:
     floats = dict(state)
     for name, _, unit, logarithm, _ in _integer_parameters(model):
         value = state[name].double() / unit
+        if logarithm and bool((value < 0).any()):
+            raise MissingError(f"the weight file holds a weight that cannot be negative: {name}")
         floats[name] = (value.log() if logarithm else value).float()
     model.load_state_dict(floats)
 
 
 def check_bounds(model: nn.Module) -> None:
-    """Proves from the actual weights that no sum of an exact layer can leave the integers of float32.
+    """Proves from the actual weights that every sum of every exact layer is exact in float32.
 
     Raises:
         MissingError: naming the layer.
     """
     for name, module in model.named_modules():
-        if isinstance(module, ExactLayer):
-            convs = [c for c in module.convs if isinstance(c, ExactConv2d)]
-            finest = max(c.shift for c in convs)
-            worst = sum(c.worst_sum() * 2.0 ** (finest - c.shift) for c in convs) + _largest(module.bias)
-        elif isinstance(module, ExactHead):
-            worst = module.conv.worst_sum() + _largest(module.bias)
-        elif isinstance(module, SpreadConv2d):
-            worst = module.worst_sum() + _largest(module.constant)
-        else:
-            continue
-        if worst >= EXACT_SUM:
-            raise MissingError(f"the weights of {name} could overflow: {worst:.0f}")
-
-
-def _largest(bias: RateBias) -> float:
-    return float(torch.stack([bias.integers(v).abs().max() for v in range(len(bias.anchors))]).max())
+        if isinstance(module, ExactLayer | ExactHead | SpreadConv2d):
+            worst = module.worst_sum()
+            # written so that a NaN is refused as well
+            if not worst < EXACT_SUM:
+                raise MissingError(f"the weights of {name} could overflow: {worst:.0f}")
 
 
 @torch.no_grad()
 def self_check(model: ImageModel) -> str:
-    """Hash of what the prior computes for a fixed picture of symbols: equal wherever arithmetic is exact."""
+    """Hash of the prior's steps for fixed symbols: equal wherever arithmetic is exact."""
     digest = hashlib.sha256()
     device = next(model.parameters()).device
     for rate in _TEST_RATES:
@@ -134,21 +129,37 @@ def self_check(model: ImageModel) -> str:
 
 
 def _numbers(count: int, seed: int) -> tuple[Any, np.uint32]:
-    """Pseudo-random symbols, mostly small: a multiplicative hash of the position, the same everywhere."""
+    """Pseudo-random symbols, mostly small: a hash of the position, the same everywhere."""
     position = np.arange(count, dtype=np.uint64) + np.uint64(seed)
     mixed = (position * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
     mixed = (mixed ^ (mixed >> np.uint64(15))) * np.uint64(2246822519) & np.uint64(0xFFFFFFFF)
-    magnitude = np.trunc(2.0 ** ((mixed >> np.uint64(8) & np.uint64(1023)).astype(np.float64) // 128) / 8)
+    octave = (mixed >> np.uint64(8) & np.uint64(1023)).astype(np.float64) // 128
+    magnitude = np.trunc(2.0**octave / 8)
     sign = np.where(mixed >> np.uint64(31), 1.0, -1.0)
     return (magnitude * sign).astype(np.float32), np.uint32((seed + count) & 0xFFFFFFFF)
 
 
 def save(model: ImageModel, name: str, config: dict[str, Any], path: Path) -> str:
-    """Writes the weight file of an evaluated model; returns its SHA-256."""
+    """Writes the weight file of an evaluated model; returns its SHA-256.
+
+    Raises:
+        MissingError: the weights could overflow.
+    """
     check_bounds(model)
-    tensors = {f"model.{k}": v for k, v in to_integers(model).items()}
-    tensors |= {f"tables.{k}": torch.from_numpy(v.copy()) for k, v in Tables.laplace().to_arrays().items()}
-    metadata = {"format": FORMAT, "name": name, "config": json.dumps(config), "self_check": self_check(model)}
+    integers = to_integers(model)
+    # The test walk is that of the stored integers: a trained weight may lie so close to a rounding
+    # boundary that float32 and float64 disagree about it.
+    stored = copy.deepcopy(model).cpu().eval()
+    from_integers(stored, integers)
+    tensors = {f"model.{k}": v for k, v in integers.items()}
+    tables = Tables.laplace().to_arrays()
+    tensors |= {f"tables.{k}": torch.from_numpy(v.copy()) for k, v in tables.items()}
+    metadata = {
+        "format": FORMAT,
+        "name": name,
+        "config": json.dumps(config),
+        "self_check": self_check(stored),
+    }
     data = save_tensors(tensors, metadata)
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
@@ -173,7 +184,13 @@ def load(model: ImageModel, data: bytes) -> Tables:
         tensors = load_tensors(data)
     except SafetensorError as error:
         raise MissingError(f"the weights cannot be read: {error}") from None
-    from_integers(model, {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    from_integers(model, _below("model.", tensors))
     check_bounds(model)
-    arrays = {k.removeprefix("tables."): v.numpy() for k, v in tensors.items() if k.startswith("tables.")}
-    return Tables.from_arrays(arrays)
+    try:
+        return Tables.from_arrays({k: v.numpy() for k, v in _below("tables.", tensors).items()})
+    except (DamagedError, TypeError) as error:
+        raise MissingError(f"the weight file has no valid tables: {error}") from None
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

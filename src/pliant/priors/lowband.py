@@ -1,8 +1,8 @@
-"""The coarsest band, coded on ever finer grids: each sample is predicted from four decoded neighbours.
+"""The coarsest band, coded on ever finer grids from four decoded neighbours of each sample.
 
-First every 8th sample in both directions, then the samples in between, as in interlaced image formats: three
-rounds, each in three passes (centres, then the two kinds of edges), luma before chroma. Mean and scale are
-integer functions of decoded integers, so they are exact by construction.
+First every 8th sample in both directions, then the samples in between, as in interlaced image
+formats: three rounds, each in three passes (centres, then the two kinds of edges), luma before
+chroma. Mean and scale are integer functions of decoded integers, so they are exact by construction.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pliant.layers.exact import ONE, RateBias, RateVector, log_index, round_clamp
+from pliant.layers.exact import ONE, RateBias, RateVector
+from pliant.layers.integers import log_index, round_clamp
 from pliant.priors.walk import Schedule, Step
 
 FIRST_STRIDE = 8
@@ -33,10 +34,15 @@ class _Pass:
 
 
 def _either(positions: Tensor, distance: int, size: int) -> tuple[Tensor, Tensor] | None:
-    """Indices at -distance and +distance, reflected at the ends; None when there are none at all."""
+    """Indices at -distance and +distance, reflected at the ends; None when there are none."""
     before, after = positions - distance, positions + distance
-    before, after = torch.where(before < 0, after, before), torch.where(after >= size, before, after)
-    return None if bool((before >= size).any()) or bool((after < 0).any()) else (before, after)
+    low = torch.where(before < 0, after, before)
+    high = torch.where(after >= size, before, after)
+    return None if bool((low >= size).any()) or bool((high < 0).any()) else (low, high)
+
+
+def _every(stride: int, first: int, size: int) -> Tensor:
+    return torch.arange(min(first, size), size, stride)
 
 
 def _plan(height: int, width: int) -> list[_Pass]:
@@ -44,13 +50,14 @@ def _plan(height: int, width: int) -> list[_Pass]:
     stride, group = FIRST_STRIDE, 1
     while stride > 1:
         half = stride // 2
-        row_even, row_odd = torch.arange(0, height, stride), torch.arange(half, height, stride)
-        column_even, column_odd = torch.arange(0, width, stride), torch.arange(half, width, stride)
+        row_even, row_odd = _every(stride, 0, height), _every(stride, half, height)
+        column_even, column_odd = _every(stride, 0, width), _every(stride, half, width)
         for kind, (rows, columns) in enumerate(
             ((row_odd, column_odd), (row_even, column_odd), (row_odd, column_even))
         ):
             if len(rows) and len(columns):
-                passes.append(_Pass(rows, columns, _around(rows, columns, half, kind, height, width), group + kind))
+                around = _around(rows, columns, half, kind, height, width)
+                passes.append(_Pass(rows, columns, around, group + kind))
         stride, group = half, group + 3
     return passes
 
@@ -60,7 +67,8 @@ def _around(
 ) -> tuple[tuple[Tensor, Tensor], ...]:
     vertical, horizontal = _either(rows, half, height), _either(columns, half, width)
     if kind == 0:
-        assert vertical is not None and horizontal is not None
+        assert vertical is not None
+        assert horizontal is not None
         (up, down), (left, right) = vertical, horizontal
         return (up, left), (down, right), (up, right), (down, left)
     across = [(rows, c) for c in horizontal] if horizontal is not None else []
@@ -99,15 +107,16 @@ class LowBandPrior(nn.Module):
             low[:, channels, ::FIRST_STRIDE, ::FIRST_STRIDE] = yield _step(mean, index)
         for p in _plan(low.shape[2], low.shape[3]):
             rows, columns = p.rows[:, None], p.columns
+            luma: Tensor | None = None  # how far luma was from its mean, known when chroma is coded
             for colour, channels in enumerate(COLOURS):
                 a, b, c, d = (low[:, channels][:, :, r[:, None], k] for r, k in p.neighbours)
                 features = [(a - b).abs(), (c - d).abs(), (a + b - c - d).abs()]
-                if colour:
-                    features.append(residual.abs())  # noqa: F821
+                if luma is not None:
+                    features.append(luma)
                 mean = (a + b + c + d) * 4.0
                 symbols = yield _step(mean, self._spread(features, p.group, colour, constants))
                 if not colour:
-                    residual = symbols - torch.floor(mean / ONE)
+                    luma = (symbols - torch.floor(mean / ONE)).abs()
                 low[:, channels, rows, columns] = symbols
 
 

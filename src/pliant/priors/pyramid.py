@@ -1,9 +1,10 @@
 """The default prior: coarse to fine over a wavelet pyramid, with exact integer networks.
 
-Each level codes its nine planes (three colours x HL, LH, HH) on a grid of half their resolution, in a few
-checkerboard passes. A level's trunk sees the parent level's symbols, the picture so far (an exact integer inverse
-transform of all coarser symbols, less its local mean), and a state from the coarser level. A pass adds the symbols
-that the level has already decoded. The scale starts from an explicit magnitude term: log(sum w |neighbour| + c).
+Each level codes its nine planes (three colours x HL, LH, HH) on a grid of half their resolution, in
+a few checkerboard passes. A level's trunk sees the parent level's symbols, the picture so far (an
+exact integer inverse transform of all coarser symbols, less its local mean), and a state from the
+coarser level. A pass adds the symbols that the level has already decoded. The scale starts from an
+explicit magnitude term: log(sum w |neighbour| + c).
 """
 
 from __future__ import annotations
@@ -15,16 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pliant.layers.exact import (
-    ACTIVATION_MAX,
-    ExactHead,
-    ExactLayer,
-    RateVector,
-    SpreadConv2d,
-    log_index,
-    round_clamp,
-    signed_planes,
-)
+from pliant.layers.cells import A, B, Cells, put, take
+from pliant.layers.exact import ExactHead, ExactLayer, RateVector, SpreadConv2d
+from pliant.layers.integers import ACTIVATION_MAX, log_index, round_clamp, signed_planes
 from pliant.layers.lifting import EXACT_LIMIT, merge_2d_exact
 from pliant.priors import lowband
 from pliant.priors.walk import Schedule, Step
@@ -35,37 +29,25 @@ STATE = 32
 PICTURE_UNIT = 4.0  # the picture so far is held in quarter steps
 MEAN_LIMIT = 4095.0
 LUMA, CHROMA = slice(0, 3), slice(3, 9)
-A, B = ((0, 0), (1, 1)), ((0, 1), (1, 0))
 
-Pass = tuple[slice, tuple[tuple[int, int], ...]]
+Pass = tuple[slice, Cells]  # colours x bands, cells
 # Two cells of the 2x2 grid at a time, luma first; the coarse levels can afford one cell at a time.
 FINE_PASSES: tuple[Pass, ...] = ((LUMA, A), (LUMA, B), (CHROMA, A), (CHROMA, B))
 COARSE_PASSES: tuple[Pass, ...] = tuple((c, (cell,)) for c in (LUMA, CHROMA) for cell in (*A, *B))
 
 
 def _planes(p: Pass) -> int:
-    return (p[0].stop - p[0].start) * len(p[1])
-
-
-def take(details: Tensor, p: Pass) -> Tensor:
-    """The symbols of one pass: (B, 9, h, w) to (B, planes, h/2, w/2)."""
-    return torch.cat([details[:, p[0], i::2, j::2] for i, j in p[1]], 1)
-
-
-def put(details: Tensor, p: Pass, symbols: Tensor) -> None:
-    """Inverse of `take`, in place."""
-    for (i, j), part in zip(p[1], symbols.chunk(len(p[1]), 1), strict=True):
-        details[:, p[0], i::2, j::2] = part
-
-
-def _cells(x: Tensor) -> Tensor:
-    return torch.cat([x[:, :, i::2, j::2] for i, j in (*A, *B)], 1)
+    channels, cells = p
+    return len(range(9)[channels]) * len(cells)
 
 
 def local_contrast(picture: Tensor) -> Tensor:
-    """(B, 3, h, w) integers to (B, 12, h/2, w/2): each sample less the blurred mean around its 2x2 block, rounded."""
-    cells = _cells(picture)
-    total = cells.unflatten(1, (4, 3)).sum(1)
+    """(B, 3, h, w) integers to (B, 12, h/2, w/2), cell-major, rounded to integers.
+
+    Each sample less the blurred mean around its 2x2 block.
+    """
+    cells = take(picture, (*A, *B))
+    total = cells.view(len(cells), 4, 3, *cells.shape[2:]).sum(1)
     padded = F.pad(total, (1, 1, 1, 1), mode="replicate")
     rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
     blurred = rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]
@@ -90,7 +72,8 @@ class PassNet(nn.Module):
         self.spread = SpreadConv2d(9 + 12 + known, planes, variants)
         self.hidden = ExactLayer([(width, 1), (2 * known + planes, 3)], width, variants)
         self.head = ExactHead(width, 2 * planes, variants)
-        with torch.no_grad():  # half of the spread from the level itself, the rest from parent and picture
+        # half of the spread from the level itself, the rest from parent and picture
+        with torch.no_grad():
             self.spread.weight.fill_(-4.5)
             self.spread.weight[:, :9] = -6.0
             self.spread.weight[:, 9:21] = -6.5
@@ -98,7 +81,12 @@ class PassNet(nn.Module):
                 self.spread.weight[:, 21:] = -4.0 - 0.5 * (known > 6)
 
     def forward(
-        self, trunk: Tensor, magnitudes: Tensor, features: list[Tensor], rate: RateVector, variant: int
+        self,
+        trunk: Tensor,
+        magnitudes: Tensor,
+        features: list[Tensor],
+        rate: RateVector,
+        variant: int,
     ) -> Step:
         log_spread = log_index(self.spread.spread(magnitudes, rate, variant)) - 280.0
         level = (log_spread * (1 / 8)).round().clamp(0, ACTIVATION_MAX).to(trunk.dtype)
@@ -113,7 +101,7 @@ class PassNet(nn.Module):
 
 
 class LevelNet(nn.Module):
-    """The networks of one level, or of several that share them (`variants`, with biases of their own)."""
+    """The networks of one level, or of `variants` levels that share all but their biases."""
 
     def __init__(self, width: int, passes: tuple[Pass, ...], variants: int, last: bool) -> None:
         super().__init__()
@@ -131,21 +119,22 @@ class LevelNet(nn.Module):
     def schedule(
         self, context: Context, details: Tensor, rate: RateVector, variant: int, dtype: torch.dtype
     ) -> Schedule:
-        """Fills `details` (B, 9, 2h, 2w); leaves the state for the finer level in `context.state`."""
-        inputs = torch.cat((signed_planes(context.parent), signed_planes(context.contrast), context.state), 1)
-        inputs = inputs.to(dtype).contiguous(memory_format=torch.channels_last)
+        """Fills `details` (B, 9, 2h, 2w); leaves the finer level's state in `context.state`."""
+        seen = [signed_planes(context.parent), signed_planes(context.contrast), context.state]
+        inputs = torch.cat([x.to(dtype) for x in seen], 1)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         trunk = self.second([self.first([inputs], rate, variant)], rate, variant)
         magnitudes = [context.parent, context.contrast]
         magnitudes = [m.abs().clamp_(max=ACTIVATION_MAX).to(dtype) for m in magnitudes]
         features: list[Tensor] = []
         for p, net in zip(self.passes, self.nets, strict=True):
             symbols = yield net(trunk, torch.cat(magnitudes, 1), features, rate, variant)
-            put(details, p, symbols)
+            put(details, p[1], symbols, p[0])
             magnitudes.append(symbols.abs().clamp_(max=ACTIVATION_MAX).to(dtype))
             features.append(signed_planes(symbols).to(dtype))
         if self.state is not None:
             state = self.state([trunk, torch.cat(features, 1)], rate, variant)
-            context.state = state.float()
+            context.state = state
 
 
 class PyramidPrior(nn.Module):
@@ -161,7 +150,8 @@ class PyramidPrior(nn.Module):
         self.coarse = LevelNet(widths[2], COARSE_PASSES, LEVELS - 2, last=False)
         self.middle = LevelNet(widths[1], FINE_PASSES, 1, last=False)
         self.fine = LevelNet(widths[0], FINE_PASSES, 1, last=True)
-        self.dtype = torch.float32  # training may run the convolutions in bfloat16
+        # of activations: training may use bfloat16, coding uint8 where int8 kernels are exact
+        self.dtype = torch.float32
 
     def _net(self, level: int) -> tuple[LevelNet, int]:
         if level >= 3:
@@ -194,7 +184,7 @@ class PyramidPrior(nn.Module):
         """One tensor per step, in coding order."""
         parts = lowband.split(latents[0])
         for level, details in zip(range(LEVELS, 0, -1), latents[1:], strict=True):
-            parts += [take(details, p) for p in self._net(level)[0].passes]
+            parts += [take(details, p[1], p[0]) for p in self._net(level)[0].passes]
         return parts
 
     def merge(self, parts: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
@@ -206,6 +196,6 @@ class PyramidPrior(nn.Module):
         for level in range(LEVELS, 0, -1):
             details = torch.zeros(batch, 9, size[0] >> level, size[1] >> level, device=device)
             for p in self._net(level)[0].passes:
-                put(details, p, next(rest))
+                put(details, p[1], next(rest), p[0])
             latents.append(details)
         return latents

@@ -1,8 +1,8 @@
-"""The three drivers that walk a prior's schedule: bits (training, estimation), write (encode), read (decode).
+"""The three drivers that walk a prior's schedule: bits (training), write (encode), read (decode).
 
-A prior describes *once* what is coded in which order from which context: `schedule` is a generator that yields a
-`Step` and receives the symbols of that step. What it has received is the only context that it may use, so
-encoder, decoder and estimate cannot drift apart.
+A prior describes *once* what is coded in which order from which context: `schedule` is a generator
+that yields a `Step` and receives the symbols of that step. What it has received is the only context
+that it may use, so encoder, decoder and estimate cannot drift apart.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Schedule = Generator[Step, Tensor, None]
 
 
 class Prior(Protocol):
-    """What the drivers need of a prior; `latents` are coarse first, in units of the quantiser step."""
+    """What the drivers need of a prior; `latents` are coarse first, in quantiser steps."""
 
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
-        """Yields the steps of a picture of `size` (padded height, width) and receives their symbols."""
+        """Yields the steps of a picture of padded `size` (height, width), receives the symbols."""
         ...
 
     def split(self, latents: Sequence[Tensor]) -> list[Tensor]:
@@ -61,7 +61,11 @@ def _advance(schedule: Schedule, symbols: Tensor) -> Step | None:
 
 
 def bits(
-    prior: Prior, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector, strength: float
+    prior: Prior,
+    latents: Sequence[Tensor],
+    size: tuple[int, int],
+    rate: RateVector,
+    strength: float,
 ) -> tuple[Tensor, list[Tensor]]:
     """Ideal cost of the latents, differentiable in the prior, and the symbols that were chosen.
 
@@ -99,7 +103,7 @@ def write(
     tables: Tables,
     strength: float,
 ) -> bytes:
-    """Chooses the symbols of one tile (B = 1) and codes them; the stream carries a hash of all of them."""
+    """Chooses the symbols of one tile (B = 1) and codes them, with a hash of all of them."""
     schedule = prior.schedule(size, rate)
     step: Step | None = next(schedule)
     symbols: list[np.ndarray] = []
@@ -108,20 +112,31 @@ def write(
     for part in prior.split(latents):
         if step is None:
             raise ValueError("the prior's schedule ended before its latents")
-        chosen = choose_symbols(part, step.mean, step.index, strength).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+        chosen = choose_symbols(part, step.mean, step.index, strength).clamp_(
+            -SYMBOL_LIMIT, SYMBOL_LIMIT
+        )
         symbols.append(_flat(chosen, np.int32))
         indices.append(_flat(step.index, np.uint8))
         means.append(_flat(step.mean, np.int16))
         step = _advance(schedule, chosen)
     values = np.concatenate(symbols)
     return rans.encode(
-        values, np.concatenate(indices), np.concatenate(means), tables, checksum=rans.symbol_hash(values)
+        values,
+        np.concatenate(indices),
+        np.concatenate(means),
+        tables,
+        checksum=rans.symbol_hash(values),
     )
 
 
 @torch.inference_mode()
 def read(
-    prior: Prior, data: bytes, size: tuple[int, int], rate: RateVector, tables: Tables, device: torch.device
+    prior: Prior,
+    data: bytes,
+    size: tuple[int, int],
+    rate: RateVector,
+    tables: Tables,
+    device: torch.device,
 ) -> list[Tensor]:
     """Decodes what `write` wrote: integer latents, coarse first.
 

@@ -121,7 +121,7 @@ class Trainer:
         loss = self.objective(self.model, image, rate.to(self.device), progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(nn.utils.clip_grad_norm_(self.trained, r.clip))
+        norm = self._clip()
         if math.isfinite(norm) and math.isfinite(float(loss.detach())):
             self.optimiser.step()
             self._update_average()
@@ -133,6 +133,11 @@ class Trainer:
         # a process that was stopped for a while must not believe that it has trained
         self.elapsed += min(time.monotonic() - started, 30.0 if self.step < 10 else 10 * self.elapsed / self.step)
         return float(loss.detach()), norm
+
+    def _clip(self) -> float:
+        """Clips the gradient of each tensor by itself: a few heads with large gradients must not starve the rest."""
+        norms = [float(nn.utils.clip_grad_norm_([p], self.recipe.clip)) for p in self.trained]
+        return math.sqrt(sum(n * n for n in norms))
 
     @torch.no_grad()
     def _update_average(self) -> None:

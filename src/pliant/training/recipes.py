@@ -40,7 +40,7 @@ class Recipe:
     high_rate: int = 768
     lowest_rate: int = 0
     highest_rate: int = 2047
-    clip: float = 2.0
+    clip: float = 0.5
     ema: float = 0.999
     bfloat16: bool = True
     threads: int = 0

@@ -1,7 +1,7 @@
-"""The default transform: a learned opponent colour transform and a five-level lifting pyramid; bijective.
+"""The default transform: learned opponent colours and a five-level lifting pyramid; bijective.
 
-Starts as an orthonormal opponent transform and CDF 9/7, so one quantiser step suits all channels. Inference in the
-opposite direction shares the parameters. A small restoration network may follow the synthesis.
+Starts as an orthonormal opponent transform and CDF 9/7, so one quantiser step suits all channels.
+The opposite direction shares the parameters. A small restoration network may follow the synthesis.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ OPPONENT = (
 
 
 class PyramidTransform(nn.Module):
-    """image <-> [low (B, 3, H/32, W/32), level 5 (B, 9, H/32, W/32), ..., level 1 (B, 9, H/2, W/2)]."""
+    """Image to latents: low (B, 3, H/32, W/32), level 5 (B, 9, H/32, W/32) ... 1 (B, 9, H/2, W/2).
+
+    Args:
+        restoration_width: channels of the restoration network, 0 for none.
+    """
 
     # four lifting steps with one multiplication a sample pair, twice a level, in three colours
     lifting_macs = 3 * 2 * 2 * sum(4.0**-level for level in range(LEVELS)) + 9
@@ -39,7 +43,7 @@ class PyramidTransform(nn.Module):
         self.restore = RestorationNet(restoration_width)
 
     def analysis(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in 0..255, H and W multiples of 64, to latents in pixel units, coarse first."""
+        """(B, 3, H, W) in 0..255, H and W multiples of 64, to latents in pixel units."""
         low = F.conv2d(image.float() - 128.0, self.colour[:, :, None, None])
         latents: list[Tensor] = []
         for level in range(LEVELS):
@@ -48,8 +52,9 @@ class PyramidTransform(nn.Module):
         return [low, *latents]
 
     def synthesis(self, latents: Sequence[Tensor], rate: RateVector) -> Tensor:
-        """Inverse of `analysis`, then the restoration network of this rate: (B, 3, H, W), not yet clamped."""
-        return self.restore(self.inverse(latents), rate)
+        """Inverse of `analysis`, then the restoration network: (B, 3, H, W), not yet clamped."""
+        image: Tensor = self.restore(self.inverse(latents), rate)
+        return image
 
     def inverse(self, latents: Sequence[Tensor]) -> Tensor:
         """Exact inverse of `analysis` (up to float rounding)."""

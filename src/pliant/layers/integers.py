@@ -1,0 +1,123 @@
+"""Integer functions carried in float32 tensors, with straight-through gradients for training.
+
+Integers below 2**24, and multiples of a power of two within the same number of bits, are exact in
+float32. All functions here map such numbers to such numbers, without a transcendental function, so
+every machine agrees.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ACTIVATION_MAX = 127
+EXACT_SUM = float(1 << 24)
+
+
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    """`function.apply(*arguments)`, typed."""
+    out: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Grid(torch.autograd.Function):
+    """Rounds to multiples of 2**-shift within +-limit * 2**-shift; gradient straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shift: int, limit: float) -> Tensor:
+        return (x * 2.0**shift).round_().clamp_(-limit, limit).mul_(2.0**-shift)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad, None, None
+
+
+class _Requantise(torch.autograd.Function):
+    """round(sum + bias) clamped to [0, 127]; gradients pass where the result is strictly inside."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, bias: Tensor) -> Tensor:
+        y = (total.float() + bias).round_().clamp_(0, ACTIVATION_MAX).to(total.dtype)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        (y,) = ctx.saved_tensors
+        grad = grad * ((y > 0) & (y < ACTIVATION_MAX))
+        return grad, grad.float().sum((2, 3), keepdim=True)
+
+
+class _Round(torch.autograd.Function):
+    """round(x) clamped to [low, high], with a straight-through gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        return x.round().clamp_(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad, None, None
+
+
+class _LogIndex(torch.autograd.Function):
+    """80 * log2(m), piecewise linear between powers of two, rounded down to an integer."""
+
+    @staticmethod
+    def forward(ctx: Any, m: Tensor) -> Tensor:
+        ctx.save_for_backward(m)
+        return (log2_fixed(m, 7) * 0.625).floor_()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (m,) = ctx.saved_tensors
+        out: Tensor = grad * (80.0 / 0.6931472) / m
+        return out
+
+
+def log2_fixed(m: Tensor, bits: int) -> Tensor:
+    """Piecewise-linear log2 of integers m in [1, 2**24), in units of 2**-bits, rounded down.
+
+    The exponent and mantissa bits of a float32, read as one integer, are this function (Mitchell,
+    "Computer Multiplication and Division Using Binary Logarithms", IRE Trans. 1962): it needs no
+    table and no transcendental function, so it is the same on every machine.
+    """
+    return ((m.float().view(torch.int32) - 0x3F800000) >> (23 - bits)).float()
+
+
+def log_index(m: Tensor) -> Tensor:
+    """Scale index (1/16 units, five indices an octave) of a spread of m; see `_LogIndex`."""
+    return apply(_LogIndex, m)
+
+
+def compand(magnitude: Tensor) -> Tensor:
+    """Integer magnitudes >= 0 to activations: 16 per octave of 1 + magnitude, at most 127."""
+    return log2_fixed(magnitude + 1, 4).clamp_(max=ACTIVATION_MAX)
+
+
+def signed_planes(x: Tensor) -> Tensor:
+    """Signed integers (B, C, H, W) to activations (B, 2C, H, W).
+
+    Companded positive part first, then negative part: exact layers take no signed input.
+    """
+    y = compand(x.abs())
+    return torch.cat((y * (x > 0), y * (x < 0)), 1)
+
+
+def round_clamp(x: Tensor, low: float, high: float) -> Tensor:
+    """round(x), half to even, within [low, high], with a straight-through gradient."""
+    return apply(_Round, x, low, high)
+
+
+def to_grid(x: Tensor, shift: int, limit: float) -> Tensor:
+    """x rounded to multiples of 2**-shift within +-limit * 2**-shift; straight-through gradient."""
+    return apply(_Grid, x, shift, limit)
+
+
+def requantise(total: Tensor, bias: Tensor) -> Tensor:
+    """The exact activation function: round(total + bias) clamped to [0, 127]; may reuse `total`."""
+    if torch.is_grad_enabled() or total.dtype != torch.float32:
+        return apply(_Requantise, total, bias)
+    return total.add_(bias).round_().clamp_(0, ACTIVATION_MAX)

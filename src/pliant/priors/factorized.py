@@ -1,0 +1,68 @@
+"""The factorised prior: every channel has a distribution of its own, the same at all positions.
+
+Balle et al., "End-to-end Optimized Image Compression" (ICLR 2017, section 3) and "Variational Image
+Compression with a Scale Hyperprior" (ICLR 2018, appendix 6.1), here in the Laplacian family of the
+coder: a channel has a mean and a scale, both integer functions of the rate parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pliant.layers.exact import RateBias, RateVector
+from pliant.layers.integers import round_clamp
+from pliant.layers.quantize import SCALES
+from pliant.priors.walk import Schedule, Step
+
+INDEX_UNIT = 16.0  # scales are computed in 1/16 of a table index
+INDEX_OF_ONE = 22.5  # the table index whose Laplacian has a scale of one quantiser step
+MEAN_LIMIT = 4095.0  # 256 steps, in 1/16
+
+
+def laplace_step(mean: Tensor, scale: Tensor) -> Step:
+    """The step of one pass from a network's sums; both are rounded to integers here.
+
+    Args:
+        mean: (B, C, H, W) in 1/16 quantiser steps.
+        scale: (B, C, H, W) in 1/16 table indices (80 to the octave), 0 for a scale of one step.
+    """
+    index = round_clamp(scale, -2048, 2048) + INDEX_OF_ONE * INDEX_UNIT
+    return Step(
+        index=round_clamp(index * (1 / INDEX_UNIT), 0, SCALES - 1),
+        mean=round_clamp(mean, -MEAN_LIMIT, MEAN_LIMIT),
+    )
+
+
+class FactorizedPrior(nn.Module):
+    """Prior of one latent (B, channels, H / factor, W / factor), coded in a single step.
+
+    Args:
+        channels: C.
+        factor: pixels of the picture per sample of the latent, in each direction.
+    """
+
+    def __init__(self, channels: int, factor: int) -> None:
+        super().__init__()
+        self.channels, self.factor = channels, factor
+        # 1.0 is a quantiser step in one and a table index in the other: 16 integers, as ONE says
+        self.mean = RateBias(channels, 0)
+        self.scale = RateBias(channels, 0)
+
+    def step(self, size: tuple[int, int], rate: RateVector) -> Step:
+        """The only step of a picture of padded `size` (height, width)."""
+        shape = (-1, -1, size[0] // self.factor, size[1] // self.factor)
+        return laplace_step(self.mean(rate).expand(shape), self.scale(rate).expand(shape))
+
+    def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
+        """See `walk.Prior`."""
+        yield self.step(size, rate)
+
+    def split(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """One tensor per step: the latent itself."""
+        return list(latents)
+
+    def merge(self, parts: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """Inverse of `split`."""
+        return list(parts)

@@ -1,0 +1,261 @@
+"""Every prior under the three drivers: bits, write and read agree, and none looks ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pliant.entropy import Tables
+from pliant.errors import DamagedError
+from pliant.layers.exact import RateVector
+from pliant.models.weights import check_bounds
+from pliant.priors import walk
+from pliant.priors.checkerboard import CheckerboardPrior
+from pliant.priors.factorized import FactorizedPrior
+from pliant.priors.hyperprior import HyperPrior
+from pliant.priors.pyramid import LEVELS, PyramidPrior
+from pliant.priors.walk import Prior, Step
+from pliant.units import ANCHORS, RATE_MAX
+
+TABLES = Tables.laplace()
+SIZE = (128, 192)
+CPU = torch.device("cpu")
+AUTOENCODER = [(6, 64), (10, 16)]  # channels and factor of z and y
+
+MAKERS: dict[str, tuple[Callable[[], nn.Module], list[tuple[int, int]]]] = {
+    "factorized": (lambda: FactorizedPrior(10, 16), AUTOENCODER[1:]),
+    "hyperprior": (lambda: HyperPrior(10, 6, 16), AUTOENCODER),
+    "scale hyperprior": (lambda: HyperPrior(10, 6, 16, means=False), AUTOENCODER),
+    "checkerboard": (lambda: CheckerboardPrior(10, 6, 16), AUTOENCODER),
+    "pyramid": (
+        lambda: PyramidPrior((8, 12, 16)),
+        [(3, 1 << LEVELS), *[(9, 1 << level) for level in range(LEVELS, 0, -1)]],
+    ),
+}
+every_prior = pytest.mark.parametrize("name", MAKERS)
+
+
+def make(name: str, seed: int = 0) -> tuple[Prior, nn.Module]:
+    """A small prior with random weights, as interface and as module."""
+    torch.manual_seed(seed)
+    module = MAKERS[name][0]().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    check_bounds(module)
+    return module, module  # type: ignore[return-value]
+
+
+def latents_of(name: str, batch: int = 1, seed: int = 0, spread: float = 3.0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(batch, c, SIZE[0] // f, SIZE[1] // f) for c, f in MAKERS[name][1]]
+    normal = [torch.randn(s, generator=generator) for s in shapes]
+    return [y * torch.exp(torch.randn(y.shape, generator=generator)) * spread for y in normal]
+
+
+def vector(*rates: int) -> RateVector:
+    return RateVector(torch.tensor(rates))
+
+
+@torch.no_grad()
+def steps_of(prior: Prior, parts: Sequence[Tensor], rate: RateVector) -> list[Step]:
+    """What the schedule yields when it receives these symbols."""
+    schedule = prior.schedule(SIZE, rate)
+    steps = [next(schedule)]
+    for part in parts[:-1]:
+        steps.append(schedule.send(part))
+    with pytest.raises(StopIteration):
+        schedule.send(parts[-1])
+    return steps
+
+
+@every_prior
+@pytest.mark.parametrize("rate", [0, 1000, RATE_MAX])
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_read_returns_what_write_chose(name: str, rate: int, strength: float) -> None:
+    prior, _ = make(name)
+    latents = latents_of(name, spread=20.0 if rate == 0 else 2.0)
+    data = walk.write(prior, latents, SIZE, vector(rate), TABLES, strength)
+    found = walk.read(prior, data, SIZE, vector(rate), TABLES, CPU)
+    assert [y.shape for y in found] == [y.shape for y in latents]
+    for y, q in zip(latents, found, strict=True):
+        assert float((y - q).abs().max()) <= (0.5 if strength == 0 else 1.5)
+    with torch.no_grad():
+        _, chosen = walk.bits(prior, latents, SIZE, vector(rate), strength)
+    assert all(torch.equal(a, b) for a, b in zip(prior.split(found), chosen, strict=True))
+
+
+@torch.no_grad()
+def sampled(prior: Prior, rate: RateVector, seed: int) -> tuple[list[Tensor], list[Step]]:
+    """Symbols drawn from what the prior itself believes, and its steps."""
+    rng = np.random.default_rng(seed)
+    schedule = prior.schedule(SIZE, rate)
+    steps, parts = [next(schedule)], []
+    while True:
+        step = steps[-1]
+        noise = torch.from_numpy(rng.laplace(size=step.index.shape)).float()
+        parts.append((noise * 2 ** (step.index / 5 - 4.5) + step.mean / 16).round())
+        try:
+            steps.append(schedule.send(parts[-1]))
+        except StopIteration:
+            return parts, steps
+
+
+@every_prior
+@pytest.mark.parametrize("rate", [0, 900, RATE_MAX])
+def test_estimates_equal_the_bytes(name: str, rate: int) -> None:
+    prior, _ = make(name)
+    parts, steps = sampled(prior, vector(rate), rate)
+    latents = prior.merge(parts, SIZE)
+    real = 8 * len(walk.write(prior, latents, SIZE, vector(rate), TABLES, 0.0))
+    exact = 0.0
+    for symbols, step in zip(parts, steps, strict=True):
+        arrays = (symbols.int(), step.index.byte(), step.mean.short())
+        exact += float(TABLES.bits(*(a.numpy() for a in arrays)).sum())
+    assert abs(real - exact) <= 0.001 * exact + 64
+    with torch.no_grad():
+        estimate = float(walk.bits(prior, latents, SIZE, vector(rate), 0.0)[0])
+    assert abs(real - estimate) <= 0.005 * estimate + 64
+
+
+@every_prior
+def test_bytes_of_unlikely_symbols_stay_below_the_estimate(name: str) -> None:
+    """Escapes: the coder pays less for what the prior did not expect than a Laplacian would."""
+    prior, _ = make(name)
+    latents = latents_of(name, spread=30.0)
+    real = 8 * len(walk.write(prior, latents, SIZE, vector(900), TABLES, 0.0))
+    with torch.no_grad():
+        estimate = float(walk.bits(prior, latents, SIZE, vector(900), 0.0)[0])
+    assert real <= 1.005 * estimate + 64
+
+
+@every_prior
+def test_merge_inverts_split(name: str) -> None:
+    prior, _ = make(name)
+    latents = latents_of(name, batch=2)
+    parts = prior.split(latents)
+    assert sum(p.numel() for p in parts) == sum(y.numel() for y in latents)
+    again = prior.merge(parts, SIZE)
+    assert all(torch.equal(a, b) for a, b in zip(again, latents, strict=True))
+
+
+@every_prior
+def test_steps_do_not_depend_on_future_symbols(name: str) -> None:
+    prior, _ = make(name)
+    parts = [p.round() for p in prior.split(latents_of(name))]
+    steps = steps_of(prior, parts, vector(500))
+    for known in {1, len(parts) // 2, len(parts) - 1} - {0}:
+        other = [*parts[:known], *(p * -3 + 1 for p in parts[known:])]
+        for a, b in zip(steps[: known + 1], steps_of(prior, other, vector(500)), strict=False):
+            assert torch.equal(a.index, b.index)
+            assert torch.equal(a.mean, b.mean)
+
+
+@every_prior
+def test_steps_are_integers_in_range(name: str) -> None:
+    prior, _ = make(name)
+    for factor in (1, 30000):
+        parts = [(p * factor).round().clamp(-32767, 32767) for p in prior.split(latents_of(name))]
+        for step in steps_of(prior, parts, vector(RATE_MAX)):
+            assert step.index.dtype == step.mean.dtype == torch.float32
+            assert torch.equal(step.index, step.index.round().clamp(0, 63))
+            assert torch.equal(step.mean, step.mean.round().clamp(-32767, 32767))
+
+
+@every_prior
+def test_every_parameter_learns(name: str) -> None:
+    prior, module = make(name)
+    module.train()
+    total = torch.zeros(())
+    for seed, rates in enumerate([(0, 700), (1100, 1500), (1900, RATE_MAX)]):
+        # zeros among the symbols keep activations inside their range
+        latents = latents_of(name, batch=2, seed=seed, spread=0.7)
+        total = total + walk.bits(prior, latents, SIZE, vector(*rates), 1.0)[0].sum()
+    total.backward()
+    for key, parameter in module.named_parameters():
+        assert parameter.grad is not None, key
+        assert bool(torch.isfinite(parameter.grad).all()), key
+        if parameter.shape[:2] != (1, ANCHORS):
+            assert float(parameter.grad.abs().sum()) > 0, key
+        else:
+            assert float(parameter.grad[:, :-1].abs().sum()) > 0, key
+
+
+@every_prior
+def test_a_batch_equals_single_pictures(name: str) -> None:
+    prior, _ = make(name)
+    rates = (0, 801, RATE_MAX)
+    parts = [p.round() for p in prior.split(latents_of(name, batch=3))]
+    together = steps_of(prior, parts, vector(*rates))
+    for b, rate in enumerate(rates):
+        alone = steps_of(prior, [p[b : b + 1] for p in parts], vector(rate))
+        for a, t in zip(alone, together, strict=True):
+            assert torch.equal(a.index, t.index[b : b + 1])
+            assert torch.equal(a.mean, t.mean[b : b + 1])
+
+
+@every_prior
+def test_training_reduces_the_cost(name: str) -> None:
+    prior, module = make(name)
+    module.train()
+    latents = latents_of(name, batch=2, spread=0.1)
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.03)
+    costs = []
+    for _ in range(15):
+        cost = walk.bits(prior, latents, SIZE, vector(400, 1600), 1.0)[0].sum()
+        optimiser.zero_grad()
+        cost.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        costs.append(float(cost.detach()))
+    assert costs[-1] < 0.99 * costs[0]
+    assert np.isfinite(costs).all()
+
+
+@every_prior
+def test_other_weights_or_a_damaged_stream_are_noticed(name: str) -> None:
+    prior, _ = make(name)
+    data = walk.write(prior, latents_of(name), SIZE, vector(600), TABLES, 1.0)
+    other, module = make(name)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.3)
+    with pytest.raises(DamagedError):
+        walk.read(other, data, SIZE, vector(600), TABLES, CPU)
+    broken = bytearray(data)
+    broken[len(broken) // 2] ^= 4
+    with pytest.raises(DamagedError):
+        walk.read(prior, bytes(broken), SIZE, vector(600), TABLES, CPU)
+    with pytest.raises(DamagedError):
+        walk.read(prior, data[:-4], SIZE, vector(600), TABLES, CPU)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 256), (192, 64), (320, 64)])
+def test_smallest_pictures_of_the_pyramid(size: tuple[int, int]) -> None:
+    prior, _ = make("pyramid")
+    generator = torch.Generator().manual_seed(1)
+    latents = [
+        torch.randn((1, c, size[0] // f, size[1] // f), generator=generator) * 3
+        for c, f in MAKERS["pyramid"][1]
+    ]
+    data = walk.write(prior, latents, size, vector(600), TABLES, 0.0)
+    found = walk.read(prior, data, size, vector(600), TABLES, CPU)
+    assert all(torch.equal(y.round(), q) for y, q in zip(latents, found, strict=True))
+
+
+def test_scale_hyperprior_has_no_means() -> None:
+    prior, _ = make("scale hyperprior")
+    parts = [(p * 20).round() for p in prior.split(latents_of("hyperprior"))]
+    step = steps_of(prior, parts, vector(9))[-1]
+    assert not bool(step.mean.any())
+    assert len(step.index.unique()) > 1
+
+
+def test_a_schedule_shorter_than_its_latents_is_an_error() -> None:
+    prior, _ = make("factorized")
+    latents = latents_of("factorized") * 2
+    with pytest.raises(ValueError, match="ended before"):
+        walk.write(prior, latents, SIZE, vector(9), TABLES, 0.0)
