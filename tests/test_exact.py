@@ -219,7 +219,7 @@ def test_log2_fixed_is_piecewise_linear_and_rounds_down() -> None:
 def test_compand_and_signed_planes() -> None:
     x = torch.tensor([0.0, 1, -1, 3, 240, -255, 40000]).view(1, 7, 1, 1)
     expected = [[0, 16, 0, 32, 126, 0, 127], [0, 0, 16, 0, 0, 127, 0]]
-    assert signed_planes(x).flatten().tolist() == [*expected[0], *expected[1]]
+    assert signed_planes(x, torch.float32).flatten().tolist() == [*expected[0], *expected[1]]
     every = compand(torch.arange(70000.0))
     assert bool((every.diff() >= 0).all())
     assert float(every.max()) == 127

@@ -80,7 +80,7 @@ def test_read_returns_what_write_chose(name: str, rate: int, strength: float) ->
     prior, _ = make(name)
     latents = latents_of(name, spread=20.0 if rate == 0 else 2.0)
     data = walk.write(prior, latents, SIZE, vector(rate), TABLES, strength)
-    found = walk.read(prior, data, SIZE, vector(rate), TABLES, CPU)
+    found = walk.read(prior, data, SIZE, vector(rate), TABLES)
     assert [y.shape for y in found] == [y.shape for y in latents]
     for y, q in zip(latents, found, strict=True):
         assert float((y - q).abs().max()) <= (0.5 if strength == 0 else 1.5)
@@ -224,13 +224,13 @@ def test_other_weights_or_a_damaged_stream_are_noticed(name: str) -> None:
         for parameter in module.parameters():
             parameter.add_(0.3)
     with pytest.raises(DamagedError):
-        walk.read(other, data, SIZE, vector(600), TABLES, CPU)
+        walk.read(other, data, SIZE, vector(600), TABLES)
     broken = bytearray(data)
     broken[len(broken) // 2] ^= 4
     with pytest.raises(DamagedError):
-        walk.read(prior, bytes(broken), SIZE, vector(600), TABLES, CPU)
+        walk.read(prior, bytes(broken), SIZE, vector(600), TABLES)
     with pytest.raises(DamagedError):
-        walk.read(prior, data[:-4], SIZE, vector(600), TABLES, CPU)
+        walk.read(prior, data[:-4], SIZE, vector(600), TABLES)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 256), (192, 64), (320, 64)])
@@ -242,7 +242,7 @@ def test_smallest_pictures_of_the_pyramid(size: tuple[int, int]) -> None:
         for c, f in MAKERS["pyramid"][1]
     ]
     data = walk.write(prior, latents, size, vector(600), TABLES, 0.0)
-    found = walk.read(prior, data, size, vector(600), TABLES, CPU)
+    found = walk.read(prior, data, size, vector(600), TABLES)
     assert all(torch.equal(y.round(), q) for y, q in zip(latents, found, strict=True))
 
 

@@ -117,7 +117,7 @@ class Codec:
         with _stage(timings, "prior and coder"):
             for tile, stream in zip(tiles.plan(height, width, header.tile_log2), content.tiles, strict=True):
                 part = walk.read(
-                    self.model.prior, stream, (tile.height, tile.width), vector, self.loaded.tables, self.device
+                    self.model.prior, stream, (tile.height, tile.width), vector, self.loaded.tables
                 )
                 if header.tile_count == 1:
                     return part
@@ -211,7 +211,7 @@ def _checked_rate(header: Header) -> int:
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
     """uint8 (H, W, 1 or 3) to float32 (1, 3, H, W); grey is repeated."""
-    planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(np.require(pixels, None, ["C", "W"])).permute(2, 0, 1)[None]
     return planes.expand(1, 3, -1, -1).float()
 
 

@@ -1,4 +1,7 @@
-"""Quality to rate parameter, and the search for a rate parameter that meets a target. Standard library only."""
+"""Quality to rate parameter, and the search for a rate parameter that meets a target.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,15 @@ from dataclasses import dataclass
 from pliant.errors import LimitError, UsageError
 from pliant.units import RATE_MAX
 
-CLOSE_ENOUGH = 0.99  # a file this close below the wanted size ends the search
+EVALUATIONS = 10  # a search tries at most so many rate parameters
+CLOSE_SIZE = 0.99  # a file this close below the wanted size ends the search
+CLOSE_PSNR = 0.02  # dB above the wanted one that end the search
+
+# Where a search starts, from typical photos: it changes how many tries it takes, not what it finds.
+_TYPICAL_BPP = 0.6  # at half of RATE_MAX
+_SIZE_SLOPE = 1 / 350  # fall of log(size) per unit of the rate parameter
+_PSNR_SLOPE = 1 / 70  # fall of dB per unit of the rate parameter
+_TYPICAL_PSNR = 32.0  # at half of RATE_MAX
 
 
 def to_rate(quality: float) -> int:
@@ -30,7 +41,12 @@ def to_quality(rate: int) -> float:
 
 @dataclass(frozen=True)
 class Target:
-    """At most one of these; `size` in bytes and `bpp` in bits per pixel bound the file, `psnr` (dB) the picture."""
+    """What a file shall meet, one of these.
+
+    Attributes:
+        quality: 0..100. bpp: most bits of the file per pixel. size: most bytes of the file.
+        psnr: least dB of the picture.
+    """
 
     quality: float | None = None
     bpp: float | None = None
@@ -46,54 +62,102 @@ class Target:
             raise UsageError(f"a target cannot be {given[0]}")
 
 
-def largest_within(size_at: Callable[[int], int], budget: int) -> int:
-    """The finest rate parameter whose file has at most `budget` bytes, or one that comes within 1 % of it.
+def largest_within(size_at: Callable[[int], int], budget: int, pixels: int) -> int:
+    """The rate parameter of a file of at most `budget` bytes, within 1 % of it where one is.
 
-    File size falls with the rate parameter, but not strictly: every result has been measured. The search
-    brackets the budget and then interpolates the logarithm of the size.
+    File size falls with the rate parameter, but not strictly: the result has been measured.
 
     Args:
-        size_at: bytes of the file at a rate parameter; called once for each.
+        size_at: bytes of the file at a rate parameter.
+        pixels: of the picture, for a first guess.
 
     Raises:
         LimitError: the smallest file is larger than the budget; the message names its size.
     """
-    smallest = size_at(RATE_MAX)
-    if smallest > budget:
-        raise LimitError(f"{budget} bytes are too few for this picture: the smallest file has {smallest} bytes")
-    over, over_size = 0, size_at(0)
-    if over_size <= budget:
-        return 0
-    under, under_size = RATE_MAX, smallest
-    turn = 0
-    while under - over > 1 and under_size < CLOSE_ENOUGH * budget:
-        aim = math.log(max(budget, 1) * (1 + CLOSE_ENOUGH) / 2)
-        slope = math.log(over_size) - math.log(under_size)
-        part = (math.log(over_size) - aim) / slope if slope > 0 and turn % 3 < 2 else 0.5
-        middle = min(max(over + round(part * (under - over)), over + 1), under - 1)
-        size = size_at(middle)
-        if size <= budget:
-            under, under_size = middle, size
-        else:
-            over, over_size = middle, size
-        turn += 1
-    return under
+    tried: dict[int, int] = {}
+
+    def log_size(rate: int) -> float:
+        tried[rate] = size_at(rate)
+        return math.log(tried[rate])
+
+    wanted = math.log(max(budget, 1))
+    start = RATE_MAX / 2 - (math.log(8 * max(budget, 1) / pixels / _TYPICAL_BPP)) / _SIZE_SLOPE
+    # Aims at the middle of the sizes that end the search.
+    close = math.log(CLOSE_SIZE)
+    _close_in(log_size, (wanted + close, wanted), start, _SIZE_SLOPE, above=False)
+    fitting = {rate: size for rate, size in tried.items() if size <= budget}
+    if not fitting:
+        raise LimitError(
+            f"{budget} bytes are too few for this picture:"
+            f" the smallest file has {tried[RATE_MAX]} bytes"
+        )
+    return max(fitting, key=lambda rate: (fitting[rate], -rate))
 
 
 def coarsest_reaching(psnr_at: Callable[[int], float], wanted: float) -> int:
-    """The coarsest rate parameter whose picture reaches `wanted` dB, by bisection.
+    """The rate parameter of a picture of at least `wanted` dB, 0.02 dB more at most where one is.
+
+    Args:
+        psnr_at: dB of the picture at a rate parameter.
 
     Raises:
         LimitError: the finest rate does not reach it; the message says what it reaches.
     """
-    best = psnr_at(0)
-    if best < wanted:
-        raise LimitError(f"{wanted:g} dB cannot be reached for this picture: the best is {best:.2f} dB")
-    fine, coarse = 0, RATE_MAX + 1
-    while coarse - fine > 1:
-        middle = (fine + coarse) // 2
-        if psnr_at(middle) >= wanted:
-            fine = middle
+    tried: dict[int, float] = {}
+
+    def psnr(rate: int) -> float:
+        tried[rate] = psnr_at(rate)
+        return tried[rate]
+
+    start = RATE_MAX / 2 - (wanted - _TYPICAL_PSNR) / _PSNR_SLOPE
+    _close_in(psnr, (wanted, wanted + CLOSE_PSNR), start, _PSNR_SLOPE, above=True)
+    reaching = [rate for rate, found in tried.items() if found >= wanted]
+    if not reaching:
+        raise LimitError(
+            f"{wanted:g} dB cannot be reached for this picture: the best is {tried[0]:.2f} dB"
+        )
+    return max(reaching)
+
+
+def _close_in(
+    value_at: Callable[[int], float],
+    goal: tuple[float, float],
+    start: float,
+    slope: float,
+    *,
+    above: bool,
+) -> None:
+    """Tries rate parameters until a value, falling with them, lies within the goal.
+
+    Brackets the goal from the start by the typical slope, then by false position, every third time
+    by bisection. When no value meets the goal, it has tried the finest rate parameter (`above`) or
+    the coarsest, or has found one on the right side of the goal.
+
+    Args:
+        goal: lowest and highest value that end the search.
+        above: whether a value above the goal meets the target, too, or one below.
+    """
+    low, high = goal
+    aim = (low + high) / 2
+    fine, coarse = -1, RATE_MAX + 1  # beyond the ends, nothing is known
+    values: dict[int, float] = {}
+    rate = min(max(round(start), 0), RATE_MAX)
+    for turn in range(1, EVALUATIONS + 1):
+        value = values[rate] = value_at(rate)
+        if low <= value <= high:
+            return
+        if value > high:
+            fine = rate
         else:
-            coarse = middle
-    return fine
+            coarse = rate
+        if coarse - fine <= 1:
+            return
+        if fine in values and coarse in values:
+            fall = values[fine] - values[coarse]
+            part = (values[fine] - aim) / fall if turn % 3 else 0.5
+            following = fine + part * (coarse - fine)
+        elif turn >= 3:  # the typical slope leads nowhere: to the end
+            following = RATE_MAX if fine in values else 0
+        else:
+            following = rate + turn * (value - aim) / slope
+        rate = min(max(round(following), fine + 1), coarse - 1)

@@ -19,6 +19,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("recipe", metavar="RECIPE", help="name of the recipe")
     parser.add_argument("data", nargs="+", metavar="DATA_DIR", help="folders of images")
     parser.add_argument("--minutes", type=float, metavar="M", help="end the schedule in time")
+    parser.add_argument("--valid", metavar="DIR", help="folder of images for validation")
     parser.add_argument("--output", metavar="DIR", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu (default), cuda …")
@@ -36,6 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace, console: Console) -> int:
     """Train and return 0; errors are raised."""
     overrides = dict(_assignment(text) for text in args.overrides)
+    valid = {"valid": args.valid} if args.valid else {}
     from pliant.training import loop
 
     loop.main(
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         resume=args.resume,
         device=args.device,
         overrides=overrides,
+        **valid,
     )
     return 0
 

@@ -92,7 +92,7 @@ class ExactConv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel) * std)
         self._folded: Tensor | None = None
         self._packed: int8.PackedWeight | None = None
-        self._source: tuple[torch.device, int] | None = None
+        self._source: tuple[torch.device, int, int] | None = None
 
     def integers(self) -> Tensor:
         """Weights as integers in [-127, 127], in float32; gradients pass to the trained weights."""
@@ -118,7 +118,8 @@ class ExactConv2d(nn.Module):
     def _forget_old(self) -> None:
         weight = self.weight
         # weights made in inference mode cannot be changed outside of it and have no version
-        source = (weight.device, -1 if weight.is_inference() else weight._version)
+        version = -1 if weight.is_inference() else weight._version
+        source = (weight.device, weight.data_ptr(), version)
         if self._source != source:
             self._folded, self._packed, self._source = None, None, source
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 ACTIVATION_MAX = 127
+INDEX_MAX = 63.0
+MEAN_MAX = 4095.0  # 1/16 steps
 EXACT_SUM = float(1 << 24)
 
 
@@ -62,13 +64,27 @@ class _Round(torch.autograd.Function):
         return grad, None, None
 
 
+class _Distribution(torch.autograd.Function):
+    """(index, mean) from a network's corrections and the explicit scale; gradients straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, correction: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        index = correction.round().clamp_(-2048, 2048).add_(scale).mul_(1 / 16)
+        return index.round_().clamp_(0, INDEX_MAX), mean.round().clamp_(-MEAN_MAX, MEAN_MAX)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        index = grads[0] * (1 / 16)
+        return grads[1], index, index
+
+
 class _LogIndex(torch.autograd.Function):
     """80 * log2(m), piecewise linear between powers of two, rounded down to an integer."""
 
     @staticmethod
     def forward(ctx: Any, m: Tensor) -> Tensor:
         ctx.save_for_backward(m)
-        return (log2_fixed(m, 7) * 0.625).floor_()
+        return log2_fixed(m, 7).mul_(0.625).floor_()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
@@ -84,7 +100,8 @@ def log2_fixed(m: Tensor, bits: int) -> Tensor:
     "Computer Multiplication and Division Using Binary Logarithms", IRE Trans. 1962): it needs no
     table and no transcendental function, so it is the same on every machine.
     """
-    return ((m.float().view(torch.int32) - 0x3F800000) >> (23 - bits)).float()
+    exponent = m.float().view(torch.int32) - 0x3F800000
+    return exponent.bitwise_right_shift_(23 - bits).float()
 
 
 def log_index(m: Tensor) -> Tensor:
@@ -92,17 +109,32 @@ def log_index(m: Tensor) -> Tensor:
     return apply(_LogIndex, m)
 
 
+def distribution(mean: Tensor, correction: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """What a step needs: table index in [0, 63] and mean in 1/16 steps, integers in float32.
+
+    Args:
+        mean: real, 1/16 steps. correction: real, 1/16 indices, added to `scale` (1/16 indices).
+    """
+    out: tuple[Tensor, Tensor] = _Distribution.apply(mean, correction, scale)  # type: ignore
+    return out
+
+
 def compand(magnitude: Tensor) -> Tensor:
     """Integer magnitudes >= 0 to activations: 16 per octave of 1 + magnitude, at most 127."""
     return log2_fixed(magnitude + 1, 4).clamp_(max=ACTIVATION_MAX)
 
 
-def signed_planes(x: Tensor) -> Tensor:
-    """Signed integers (B, C, H, W) to activations (B, 2C, H, W).
+def magnitudes(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Signed integers to activations of `dtype`: their magnitudes, at most 127."""
+    return x.abs().clamp_(max=ACTIVATION_MAX).to(dtype)
+
+
+def signed_planes(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Signed integers (B, C, H, W) to activations (B, 2C, H, W) of `dtype`.
 
     Companded positive part first, then negative part: exact layers take no signed input.
     """
-    y = compand(x.abs())
+    y = compand(x.abs()).to(dtype)
     return torch.cat((y * (x > 0), y * (x < 0)), 1)
 
 

@@ -26,12 +26,14 @@ Lift = Callable[[Tensor, Tensor, "float | Tensor"], Tensor]
 
 def lift_float(x: Tensor, neighbours: Tensor, tap: float | Tensor) -> Tensor:
     """x + tap * neighbours."""
-    return x + tap * neighbours
+    if torch.is_grad_enabled():
+        return x + tap * neighbours
+    return torch.add(x, neighbours, alpha=float(tap))
 
 
 def lift_exact(x: Tensor, neighbours: Tensor, tap: float | Tensor) -> Tensor:
     """x + round(tap * neighbours) on integers, clamped so that every product stays exact."""
-    return (x + (neighbours * tap).round_()).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
+    return (neighbours * tap).round_().add_(x).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
 
 
 def _even_neighbours(even: Tensor, dim: int) -> Tensor:

@@ -47,7 +47,7 @@ class CheckerboardPrior(nn.Module):
         side = yield self.side.step(size, rate)
         hyper = self.synthesis(side, rate, self.dtype)
         anchors = yield self.anchors(hyper, rate)
-        known = signed_planes(anchors).to(self.dtype)
+        known = signed_planes(anchors, self.dtype)
         yield self.others(self.context([hyper, known], rate), rate)
 
     def split(self, latents: Sequence[Tensor]) -> list[Tensor]:

@@ -32,7 +32,7 @@ class HyperSynthesis(nn.Module):
         self.layers = nn.ModuleList(ExactLayer([(w, 3)], width) for w in widths)
 
     def forward(self, symbols: Tensor, rate: RateVector, dtype: torch.dtype) -> Tensor:
-        planes = signed_planes(symbols).to(dtype)
+        planes = signed_planes(symbols, dtype)
         x: Tensor = planes.contiguous(memory_format=torch.channels_last)
         for number, layer in enumerate(self.layers):
             if number:

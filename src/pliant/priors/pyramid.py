@@ -18,7 +18,13 @@ from torch.nn import functional as F
 
 from pliant.layers.cells import A, B, Cells, put, take
 from pliant.layers.exact import ExactHead, ExactLayer, RateVector, SpreadConv2d
-from pliant.layers.integers import ACTIVATION_MAX, log_index, round_clamp, signed_planes
+from pliant.layers.integers import (
+    ACTIVATION_MAX,
+    distribution,
+    log_index,
+    magnitudes,
+    signed_planes,
+)
 from pliant.layers.lifting import EXACT_LIMIT, merge_2d_exact
 from pliant.priors import lowband
 from pliant.priors.walk import Schedule, Step
@@ -27,7 +33,6 @@ LEVELS = 5
 MULTIPLE = 2 ** (LEVELS + 1)  # pictures are padded to it
 STATE = 32
 PICTURE_UNIT = 4.0  # the picture so far is held in quarter steps
-MEAN_LIMIT = 4095.0
 LUMA, CHROMA = slice(0, 3), slice(3, 9)
 
 Pass = tuple[slice, Cells]  # colours x bands, cells
@@ -83,21 +88,18 @@ class PassNet(nn.Module):
     def forward(
         self,
         trunk: Tensor,
-        magnitudes: Tensor,
+        around: Tensor,
         features: list[Tensor],
         rate: RateVector,
         variant: int,
     ) -> Step:
-        log_spread = log_index(self.spread.spread(magnitudes, rate, variant)) - 280.0
-        level = (log_spread * (1 / 8)).round().clamp(0, ACTIVATION_MAX).to(trunk.dtype)
+        scale = log_index(self.spread.spread(around, rate, variant)) - lowband.INDEX_OFFSET
+        level = (scale.detach() * (1 / 8)).round_().clamp_(0, ACTIVATION_MAX).to(trunk.dtype)
         near = torch.cat([*features, level], 1)
         out = self.head(self.hidden([trunk, near], rate, variant), rate, variant)
         mean, correction = out.chunk(2, 1)
-        index = round_clamp(correction, -2048, 2048) + log_spread
-        return Step(
-            index=round_clamp(index * (1 / 16), 0, 63),
-            mean=round_clamp(mean, -MEAN_LIMIT, MEAN_LIMIT),
-        )
+        index, mean = distribution(mean, correction, scale)
+        return Step(index=index, mean=mean)
 
 
 class LevelNet(nn.Module):
@@ -120,21 +122,20 @@ class LevelNet(nn.Module):
         self, context: Context, details: Tensor, rate: RateVector, variant: int, dtype: torch.dtype
     ) -> Schedule:
         """Fills `details` (B, 9, 2h, 2w); leaves the finer level's state in `context.state`."""
-        seen = [signed_planes(context.parent), signed_planes(context.contrast), context.state]
-        inputs = torch.cat([x.to(dtype) for x in seen], 1)
+        seen = [signed_planes(x, dtype) for x in (context.parent, context.contrast)]
+        inputs = torch.cat([*seen, context.state.to(dtype)], 1)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         trunk = self.second([self.first([inputs], rate, variant)], rate, variant)
-        magnitudes = [context.parent, context.contrast]
-        magnitudes = [m.abs().clamp_(max=ACTIVATION_MAX).to(dtype) for m in magnitudes]
+        around = torch.cat([magnitudes(x, dtype) for x in (context.parent, context.contrast)], 1)
+        known = [around.contiguous(memory_format=torch.channels_last)]
         features: list[Tensor] = []
         for p, net in zip(self.passes, self.nets, strict=True):
-            symbols = yield net(trunk, torch.cat(magnitudes, 1), features, rate, variant)
+            symbols = yield net(trunk, torch.cat(known, 1), features, rate, variant)
             put(details, p[1], symbols, p[0])
-            magnitudes.append(symbols.abs().clamp_(max=ACTIVATION_MAX).to(dtype))
-            features.append(signed_planes(symbols).to(dtype))
+            known.append(magnitudes(symbols, dtype))
+            features.append(signed_planes(symbols, dtype))
         if self.state is not None:
-            state = self.state([trunk, torch.cat(features, 1)], rate, variant)
-            context.state = state
+            context.state = self.state([trunk, torch.cat(features, 1)], rate, variant)
 
 
 class PyramidPrior(nn.Module):

@@ -90,8 +90,18 @@ def bits(
     return total, chosen
 
 
-def _flat(x: Tensor, dtype: type[np.generic]) -> np.ndarray:
-    return x.cpu().contiguous().numpy().ravel().astype(dtype)
+def _flat(x: Tensor, dtype: torch.dtype) -> np.ndarray:
+    """(1, C, H, W) in the order of the file: rows, columns, then channels."""
+    return x.permute(0, 2, 3, 1).to(dtype).contiguous().cpu().numpy().ravel()
+
+
+def _unflat(values: np.ndarray, like: Tensor) -> Tensor:
+    """Inverse of `_flat`, float32, in the shape and on the device of `like`."""
+    batch, channels, height, width = like.shape
+    rows = torch.from_numpy(values).to(like.device).float().view(batch, height, width, channels)
+    return rows.permute(0, 3, 1, 2)
+
+
 
 
 @torch.inference_mode()
@@ -112,12 +122,13 @@ def write(
     for part in prior.split(latents):
         if step is None:
             raise ValueError("the prior's schedule ended before its latents")
-        chosen = choose_symbols(part, step.mean, step.index, strength).clamp_(
-            -SYMBOL_LIMIT, SYMBOL_LIMIT
-        )
-        symbols.append(_flat(chosen, np.int32))
-        indices.append(_flat(step.index, np.uint8))
-        means.append(_flat(step.mean, np.int16))
+        # the layout of the networks' outputs: mixed layouts would slow every operation down
+        part = part.contiguous(memory_format=torch.channels_last)
+        chosen = choose_symbols(part, step.mean, step.index, strength)
+        chosen.clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+        symbols.append(_flat(chosen, torch.int32))
+        indices.append(_flat(step.index, torch.uint8))
+        means.append(_flat(step.mean, torch.int16))
         step = _advance(schedule, chosen)
     values = np.concatenate(symbols)
     return rans.encode(
@@ -136,7 +147,6 @@ def read(
     size: tuple[int, int],
     rate: RateVector,
     tables: Tables,
-    device: torch.device,
 ) -> list[Tensor]:
     """Decodes what `write` wrote: integer latents, coarse first.
 
@@ -149,9 +159,9 @@ def read(
     parts: list[Tensor] = []
     fingerprint = rans.HASH_START
     while step is not None:
-        values = decoder.read(_flat(step.index, np.uint8), _flat(step.mean, np.int16))
+        values = decoder.read(_flat(step.index, torch.uint8), _flat(step.mean, torch.int16))
         fingerprint = rans.symbol_hash(values, fingerprint)
-        parts.append(torch.from_numpy(values).to(device).float().view(step.index.shape))
+        parts.append(_unflat(values, step.index))
         step = _advance(schedule, parts[-1])
     decoder.finish(fingerprint)
     return prior.merge(parts, size)

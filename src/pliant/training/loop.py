@@ -1,4 +1,4 @@
-"""The training loop: one for every recipe, on CPU or one GPU, with exact resume and a time budget."""
+"""The training loop: one for every recipe, on CPU or one GPU, with exact resume and time budget."""
 
 from __future__ import annotations
 
@@ -8,136 +8,137 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pliant.errors import PliantError, UsageError
-from pliant.layers.exact import RateVector
-from pliant.layers.quantize import step_size
-from pliant.training.data import PhotoStore
-from pliant.training import recipes
+from pliant.errors import MissingError, PliantError, UsageError
+from pliant.models import registry
+from pliant.training import recipes, validate
+from pliant.training.checkpoint import (
+    RESTORATION,
+    State,
+    load_average,
+    load_weights,
+    read_checkpoint,
+)
+from pliant.training.data import Batches, PhotoStore
+from pliant.training.journal import Journal, stop_signals
+from pliant.training.losses import OBJECTIVES
 from pliant.training.recipes import Recipe
 
-RATE_BINS = 16
-MAX_SKIPPED = 50
-
-
-class Objective:
-    """Loss of one batch, balanced so that every rate counts the same.
-
-    Each picture's loss is divided by the running mean of its rate bin: high rates, with twenty times the bits, do
-    not drown low ones.
-    """
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.running = torch.ones(RATE_BINS, dtype=torch.float64)
-        self.seen = torch.zeros(RATE_BINS, dtype=torch.float64)
-
-    def rates(self, rng: np.random.Generator) -> Tensor:
-        """One rate parameter per picture, spread evenly over the batch."""
-        r = self.recipe
-        cells = (np.arange(r.batch) + rng.random(r.batch)) / r.batch
-        rng.shuffle(cells)
-        return torch.from_numpy(np.floor(r.lowest_rate + cells * (r.highest_rate - r.lowest_rate)))
-
-    def __call__(self, model: Any, image: Tensor, rate: Tensor, progress: float) -> Tensor:
-        r = self.recipe
-        strength = 0.0 if progress < r.plain_share else r.strength
-        vector = RateVector(rate)
-        if r.stage == "prior":
-            from pliant.priors.walk import bits
-
-            size = (image.shape[2], image.shape[3])
-            with torch.no_grad():
-                latents = model.scale(model.transform.analysis(image), vector)
-            total, _ = bits(model.prior, latents, size, vector, strength)
-            values = total / (size[0] * size[1])
-        else:
-            _, decoded = model.round_trip(image, vector, strength)
-            values = ((decoded - image) ** 2).mean((1, 2, 3)) / step_size(rate) ** 2
-        return self._balance(values, rate)
-
-    def _balance(self, values: Tensor, rate: Tensor) -> Tensor:
-        bins = (rate / 2048 * RATE_BINS).long().cpu()
-        for b, v in zip(bins.tolist(), values.detach().double().cpu().tolist(), strict=True):
-            if math.isfinite(v):
-                self.seen[b] += 1
-                keep = min(0.99, 1 - 1 / float(self.seen[b]))
-                self.running[b] = keep * self.running[b] + (1 - keep) * v
-        return (values / self.running[bins].to(values).clamp(min=1e-6)).mean()
+CHECKPOINT, RECIPE = "checkpoint.pt", "recipe.json"
+MAX_SKIPPED = 50  # in a row
+LOG_EVERY = 50
+LONGEST_PAUSE = 600.0  # seconds between two steps that count as work (saving, validation)
 
 
 class Trainer:
-    """State of one run: model, average, optimiser, random numbers, clock."""
+    """State of one run: model, average, optimiser, random numbers, clock.
 
-    def __init__(self, recipe: Recipe, folders: Sequence[str], output: Path, device: str) -> None:
-        from pliant.models import registry
+    Raises:
+        UsageError: no data, an unknown model, device or stage, or no checkpoint to start from.
+    """
 
+    def __init__(
+        self, recipe: Recipe, folders: Sequence[str], output: Path, device: str = "cpu"
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.output = recipe, output
-        self.device = torch.device(device)
-        self.model = registry.build(recipe.model).to(self.device)
+        self.device = usable_device(device)
+        self.model: Any = registry.build(recipe.model)
         if recipe.init:
             load_average(self.model, Path(recipe.init))
+        elif recipe.stage == "restore":
+            raise UsageError("the stage restore needs a trained prior: --set init=CHECKPOINT")
+        self.model.to(self.device)
         self.trained = self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimiser = torch.optim.Adam(self.trained, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True)
-        self.objective = Objective(recipe)
-        self.rng = np.random.default_rng(recipe.seed)
+        self.optimiser = torch.optim.Adam(
+            self.trained, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True
+        )
+        self.objective = OBJECTIVES[recipe.stage](recipe)
         cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
         self.store = PhotoStore(folders, cache, recipe.crop)
-        self.step, self.elapsed, self.skipped = 0, 0.0, 0
+        self.batches = Batches(self._draw, recipe.seed, self.device)
+        self.step, self.elapsed, self.skipped, self._in_a_row = 0, 0.0, 0, 0
 
     def _select(self) -> list[nn.Parameter]:
-        parts: dict[str, nn.Module] = {"prior": self.model.prior, "restore": self.model.transform.restore}
-        if self.recipe.stage not in parts:
-            raise UsageError(f"unknown stage {self.recipe.stage!r}; there are: {', '.join(parts)}")
+        if self.recipe.stage not in OBJECTIVES:
+            raise UsageError(
+                f"unknown stage {self.recipe.stage!r}; there are: {', '.join(OBJECTIVES)}"
+            )
         self.model.requires_grad_(False)
-        chosen = parts[self.recipe.stage].requires_grad_(True)
-        if self.recipe.bfloat16 and self.recipe.stage == "prior":
+        restore = self.recipe.stage == "restore"
+        chosen = getattr(self.model.transform, "restore", None) if restore else self.model.prior
+        trained = list(chosen.requires_grad_(True).parameters()) if chosen is not None else []
+        if not trained:
+            raise UsageError(f"the model {self.recipe.model} has nothing that this recipe trains")
+        if self.recipe.bfloat16 and hasattr(self.model.prior, "dtype"):
             self.model.prior.dtype = torch.bfloat16
-        return list(chosen.parameters())
+        return trained
+
+    def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """One batch: rates spread evenly, crops at random."""
+        r = self.recipe
+        cells = (np.arange(r.batch) + rng.random(r.batch)) / r.batch
+        rng.shuffle(cells)
+        rates = np.floor(r.lowest_rate + cells * (r.highest_rate - r.lowest_rate))
+        share = [r.lossless_share if x < r.high_rate else 0.0 for x in rates.tolist()]
+        return self.store.batch(rng, r.crop, share), rates
 
     def progress(self, minutes: float | None) -> float:
         """How much of the schedule is done, 0..1."""
         return self.elapsed / (minutes * 60) if minutes else self.step / self.recipe.steps
 
-    def one_step(self, progress: float) -> tuple[float, float]:
-        """One update; returns loss and gradient norm. A step that is not finite is skipped and counted."""
+    def learning_rate(self, progress: float) -> float:
+        """Cosine from the recipe's learning rate to its final share, after a linear rise."""
         r = self.recipe
+        wave = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        decay = r.final_learning_rate + (1 - r.final_learning_rate) * wave
+        return r.learning_rate * decay * min(1.0, (self.step + 1) / r.warmup)
+
+    def one_step(self, progress: float) -> tuple[float, float]:
+        """One update; returns loss and gradient norm. One that is not finite is skipped."""
         started = time.monotonic()
-        rate = self.objective.rates(self.rng)
-        share = [r.lossless_share if x < r.high_rate else 0.0 for x in rate.tolist()]
-        image = self.store.batch(self.rng, r.batch, r.crop, share).to(self.device)
-        decay = r.final_learning_rate + (1 - r.final_learning_rate) * 0.5 * (1 + math.cos(math.pi * min(1, progress)))
         for group in self.optimiser.param_groups:
-            group["lr"] = r.learning_rate * decay * min(1.0, (self.step + 1) / r.warmup)
-        loss = self.objective(self.model, image, rate.to(self.device), progress)
+            group["lr"] = self.learning_rate(progress)
+        loss = self.objective(self.model, self.batches.take, self.step, progress)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = self._clip()
-        if math.isfinite(norm) and math.isfinite(float(loss.detach())):
+        loss.backward()
+        total, norm = torch.stack((loss.detach().float(), self._clip())).tolist()
+        if math.isfinite(norm) and math.isfinite(total):
             self.optimiser.step()
             self._update_average()
+            self._in_a_row = 0
         else:
             self.skipped += 1
-            if self.skipped > MAX_SKIPPED:
-                raise PliantError("training diverged: more than 50 steps were not finite")
+            self._in_a_row += 1
+            if self._in_a_row > MAX_SKIPPED:
+                raise PliantError(
+                    f"training diverged at step {self.step}: {self._in_a_row} steps in a row were "
+                    "not finite; the last checkpoint is kept"
+                )
         self.step += 1
         # a process that was stopped for a while must not believe that it has trained
-        self.elapsed += min(time.monotonic() - started, 30.0 if self.step < 10 else 10 * self.elapsed / self.step)
-        return float(loss.detach()), norm
+        most = 30.0 if self.step < 10 else max(5.0, 10 * self.elapsed / self.step)
+        self.elapsed += min(time.monotonic() - started, most)
+        return total, norm
 
-    def _clip(self) -> float:
-        """Clips the gradient of each tensor by itself: a few heads with large gradients must not starve the rest."""
-        norms = [float(nn.utils.clip_grad_norm_([p], self.recipe.clip)) for p in self.trained]
-        return math.sqrt(sum(n * n for n in norms))
+    def _clip(self) -> Tensor:
+        """Clips each tensor's gradient by itself: a few heads with large gradients must not starve
+        the rest. Returns the norm of all gradients before, without waiting for the device."""
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        norms = [torch.linalg.vector_norm(g) for g in gradients]
+        for gradient, norm in zip(gradients, norms, strict=True):
+            gradient.mul_((self.recipe.clip / (norm + 1e-6)).clamp(max=1.0))
+        total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return total
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -146,15 +147,14 @@ class Trainer:
             if p.requires_grad:
                 a.lerp_(p, 1 - keep)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Everything that an exact resume needs."""
         return {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "running": self.objective.running,
-            "seen": self.objective.seen,
-            "rng": json.dumps(self.rng.bit_generator.state),
+            **self.objective.state(),
+            "rng": json.dumps(self.batches.state),
             "torch_rng": torch.get_rng_state(),
             "step": self.step,
             "elapsed": self.elapsed,
@@ -163,26 +163,99 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the checkpoint atomically."""
-        target = self.output / "checkpoint.pt"
+        target = self.output / CHECKPOINT
         torch.save(self.state(), target.with_suffix(".partial"))
         os.replace(target.with_suffix(".partial"), target)
 
+    def snapshot(self) -> None:
+        """Writes the averaged weights beside the checkpoint."""
+        name = f"average-{self.step:06d}.pt"
+        torch.save({"average": self.average.state_dict()}, self.output / name)
+
     def load(self) -> None:
         """Continues from the checkpoint of the run folder."""
-        state = torch.load(self.output / "checkpoint.pt", map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        state = read_checkpoint(self.output / CHECKPOINT)
+        optional = () if self.recipe.stage == "restore" else (RESTORATION,)
+        load_weights(self.model, state["model"], optional)
+        load_weights(self.average, state["average"], optional)
         self.optimiser.load_state_dict(state["optimiser"])
-        self.objective.running, self.objective.seen = state["running"].cpu(), state["seen"].cpu()
-        self.rng.bit_generator.state = json.loads(state["rng"])
-        torch.set_rng_state(state["torch_rng"].cpu())
+        self.objective.load(state, self.device)
+        torch.set_rng_state(state["torch_rng"])
+        self.batches.close()
+        self.batches = Batches(self._draw, json.loads(state["rng"]), self.device)
         self.step, self.elapsed, self.skipped = state["step"], state["elapsed"], state["skipped"]
 
 
-def load_average(model: nn.Module, checkpoint: Path) -> None:
-    """Loads the averaged weights of a training checkpoint into `model`."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["average"], strict=False)
+def usable_device(name: str) -> torch.device:
+    """The device called `name`.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"the device {name!r} cannot be used: {reason}") from None
+    return device
+
+
+class Run:
+    """Steps, log lines, checkpoints and validation of one run until its schedule ends."""
+
+    def __init__(self, trainer: Trainer, journal: Journal, valid: str | None) -> None:
+        self.trainer, self.journal = trainer, journal
+        self.validation = validate.Validation(valid) if valid else None
+
+    def work(self, minutes: float | None, stopped: Callable[[], bool]) -> None:
+        """Trains until the schedule ends or `stopped` says so; saves at the end of either."""
+        trainer, recipe = self.trainer, self.trainer.recipe
+        smooth, mark, mark_step = math.nan, trainer.elapsed, trainer.step
+        while (progress := trainer.progress(minutes)) < 1 and not stopped():
+            loss, norm = trainer.one_step(progress)
+            started = time.monotonic()
+            if math.isfinite(loss):
+                smooth = 0.98 * smooth + 0.02 * loss if math.isfinite(smooth) else loss
+            self.journal.show(progress, f"step {trainer.step} loss {smooth:.4f}")
+            if trainer.step % LOG_EVERY == 0:
+                speed = (trainer.step - mark_step) / max(trainer.elapsed - mark, 1e-9)
+                mark, mark_step = trainer.elapsed, trainer.step
+                self.journal.note(self._line(smooth, norm, speed, progress))
+            if trainer.step % recipe.save_every == 0:
+                trainer.save()
+            if trainer.step % recipe.validate_every == 0:
+                trainer.snapshot()
+                self._validate()
+            trainer.elapsed += min(time.monotonic() - started, LONGEST_PAUSE)
+        trainer.save()
+        if not stopped():
+            trainer.snapshot()
+            self._validate()
+            self._plot()
+
+    def _line(self, loss: float, norm: float, speed: float, progress: float) -> str:
+        t = self.trainer
+        values = " ".join(f"{x:.4f}" for x in t.objective.running.tolist())
+        return (
+            f"step {t.step} minutes {t.elapsed / 60:.2f} loss {loss:.4f} norm {norm:.3f} "
+            f"skipped {t.skipped} lr {t.learning_rate(progress):.2e} steps/s {speed:.2f} "
+            f"values {values}"
+        )
+
+    def _validate(self) -> None:
+        if self.validation is not None:
+            points = self.validation.points(self.trainer.average)
+            step, minutes = self.trainer.step, self.trainer.elapsed / 60
+            validate.record(self.trainer.output, step, minutes, points)
+            self.journal.note(f"valid {step} minutes {minutes:.2f} {validate.line(points)}")
+
+    def _plot(self) -> None:
+        if self.validation is not None:
+            try:
+                validate.plot(self.trainer.output, self.trainer.recipe.name)
+            except MissingError as error:
+                self.journal.note(f"no plot: {error}")
 
 
 def train(
@@ -193,30 +266,63 @@ def train(
     minutes: float | None = None,
     resume: bool = False,
     device: str = "cpu",
+    valid: str | None = None,
 ) -> None:
-    """Trains one recipe; the run folder gets recipe, log, checkpoint and snapshots of the averaged weights."""
+    """Trains one recipe into a run folder: recipe, log, checkpoint, snapshots, validation.
+
+    Args:
+        recipe: what to train.
+        folders: photos.
+        output: the run folder.
+        minutes: length of the schedule in time instead of steps, earlier parts of the run included.
+        resume: go on from the folder's checkpoint, if there is one.
+        device: cpu, cuda, cuda:1 ...
+        valid: folder of photos for validation.
+
+    Raises:
+        UsageError: the request makes no sense. PliantError: the training diverged.
+        KeyboardInterrupt: it was interrupted, after the checkpoint was written.
+    """
+    recipes.check(recipe)
+    if minutes is not None and not minutes > 0:
+        raise UsageError("minutes must be positive")
+    going_on = _check_folder(recipe, output, resume)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, folders, output, device)
-    if resume and (output / "checkpoint.pt").exists():
-        trainer.load()
-    (output / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
-    smooth = 0.0
-    with (output / "log.txt").open("a") as log:
-        while (progress := trainer.progress(minutes)) < 1:
-            loss, norm = trainer.one_step(progress)
-            smooth = loss if not smooth else 0.98 * smooth + 0.02 * loss
-            if trainer.step % 50 == 0:
-                bins = " ".join(f"{x:.4f}" for x in trainer.objective.running.tolist())
-                log.write(f"step {trainer.step} minutes {trainer.elapsed / 60:.2f} loss {smooth:.4f} norm {norm:.3f} ")
-                log.write(f"skipped {trainer.skipped} values {bins}\n")
-                log.flush()
-            if trainer.step % recipe.save_every == 0:
-                trainer.save()
-            if trainer.step % recipe.validate_every == 0:
-                torch.save({"average": trainer.average.state_dict()}, output / f"average-{trainer.step:06d}.pt")
-    trainer.save()
+    try:
+        if going_on:
+            trainer.load()
+        output.mkdir(parents=True, exist_ok=True)
+        settings = json.dumps(dataclasses.asdict(recipe), indent=1)
+        journal = Journal(output)
+        try:
+            for name in trainer.store.unreadable:
+                journal.note(f"left out, not a picture: {name}")
+            if going_on and (output / RECIPE).read_text() != settings:
+                journal.note(f"step {trainer.step} goes on with other settings")
+            (output / RECIPE).write_text(settings)
+            with stop_signals() as stopped:
+                Run(trainer, journal, valid).work(minutes, stopped)
+                if stopped():
+                    raise KeyboardInterrupt
+        finally:
+            journal.close()
+    finally:
+        trainer.batches.close()
+
+
+def _check_folder(recipe: Recipe, output: Path, resume: bool) -> bool:
+    """Whether the run folder holds a run that goes on."""
+    exists = (output / CHECKPOINT).exists()
+    if exists and not resume:
+        raise UsageError(f"{output} holds a run already: --resume goes on with it")
+    if exists and (output / RECIPE).exists():
+        before = json.loads((output / RECIPE).read_text())
+        for key in ("stage", "model"):
+            if before[key] != getattr(recipe, key):
+                raise UsageError(f"{output} holds a run of another {key}: {before[key]}")
+    return exists
 
 
 def main(
@@ -228,7 +334,15 @@ def main(
     resume: bool = False,
     device: str = "cpu",
     overrides: Mapping[str, str] | None = None,
+    valid: str | None = None,
 ) -> None:
     """What `pliant train` runs."""
-    chosen = recipes.get(recipe, overrides)
-    train(chosen, data_dirs, Path(output or f"runs/{recipe}"), minutes=minutes, resume=resume, device=device)
+    train(
+        recipes.get(recipe, overrides),
+        data_dirs,
+        Path(output or f"runs/{recipe}"),
+        minutes=minutes,
+        resume=resume,
+        device=device,
+        valid=valid,
+    )

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pliant.errors import UsageError
+from pliant.units import RATE_MAX
+
+_POSITIVE = (
+    *("steps", "batch", "learning_rate", "warmup", "clip", "save_every", "validate_every"),
+    *("pool", "pool_start", "fresh_every", "pool_crops"),
+)
+_TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
 
 @dataclass(frozen=True)
@@ -15,12 +22,25 @@ class Recipe:
     """All settings of one training run.
 
     Attributes:
-        stage: which part is trained: "prior" (rate only, transform fixed), "restore" (restoration network only,
-            everything else fixed).
+        stage: which part is trained: "prior" (rate only, transform fixed), "restore" (restoration
+            network only, everything else fixed).
+        init: checkpoint whose averaged weights the run starts from.
         steps: length of the schedule, unless a time budget is given.
-        plain_share: share of the schedule with plain rounding, before rate-distortion-optimised rounding starts.
+        final_learning_rate: share of the learning rate that is left at the end of the cosine.
+        warmup: steps over which the learning rate rises.
+        plain_share: share of the schedule with plain rounding, before rate-distortion-optimised
+            rounding starts.
         strength: of rate-distortion-optimised rounding.
-        lossless_share: how often a high-rate crop comes from losslessly stored photos only.
+        lossless_share: how often a crop of a finer rate than `high_rate` comes from losslessly
+            stored photos only.
+        clip: largest norm of the gradient of one tensor.
+        ema: how much of the averaged weights a step keeps, at most.
+        bfloat16: run the prior's convolutions in bfloat16.
+        threads: of the processor; 0 leaves the choice to torch.
+        pool: batches of decoded pictures that the stage "restore" keeps.
+        pool_start: batches that enter at once, before `fresh_every` sets the pace.
+        fresh_every: steps from one fresh batch to the next.
+        pool_crops, pool_crop: how many crops a step takes from the pool, and their size.
     """
 
     name: str
@@ -39,19 +59,29 @@ class Recipe:
     lossless_share: float = 0.5
     high_rate: int = 768
     lowest_rate: int = 0
-    highest_rate: int = 2047
+    highest_rate: int = RATE_MAX
     clip: float = 0.5
     ema: float = 0.999
     bfloat16: bool = True
     threads: int = 0
     save_every: int = 500
     validate_every: int = 2000
+    pool: int = 64
+    pool_start: int = 8
+    fresh_every: int = 4
+    pool_crops: int = 16
+    pool_crop: int = 128
 
 
 RECIPES: dict[str, Recipe] = {
     "pyramid": Recipe(name="pyramid", stage="prior"),
     "pyramid-restore": Recipe(
-        name="pyramid-restore", stage="restore", learning_rate=1e-3, plain_share=0.0, lowest_rate=512, bfloat16=False
+        name="pyramid-restore",
+        stage="restore",
+        learning_rate=1e-3,
+        plain_share=0.0,
+        lowest_rate=512,
+        save_every=1000,
     ),
 }
 
@@ -60,18 +90,46 @@ def get(name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
     """The recipe `name` with `overrides` (strings, converted to the type of each setting).
 
     Raises:
-        UsageError: unknown recipe or setting, or a value that does not convert.
+        UsageError: unknown recipe or setting, or a value that does not convert or make sense.
     """
     if name not in RECIPES:
         raise UsageError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
     recipe = RECIPES[name]
+    known = {f.name for f in dataclasses.fields(Recipe)}
     for key, text in (overrides or {}).items():
-        if key not in {f.name for f in dataclasses.fields(Recipe)}:
+        if key not in known:
             raise UsageError(f"recipe {name} has no setting {key!r}")
         kind = type(getattr(recipe, key))
         try:
-            value: Any = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
+            value: Any = _flag(text) if kind is bool else kind(text)
         except ValueError:
             raise UsageError(f"{key} needs a value of type {kind.__name__}, not {text!r}") from None
         recipe = dataclasses.replace(recipe, **{key: value})
+    check(recipe)
     return recipe
+
+
+def check(recipe: Recipe) -> None:
+    """Refuses settings that cannot work.
+
+    Raises:
+        UsageError: naming the setting.
+    """
+    r = recipe
+    for key in _POSITIVE:
+        if not getattr(r, key) > 0:
+            raise UsageError(f"{key} must be positive")
+    if r.crop < 64 or r.crop % 64:
+        raise UsageError("crop must be a multiple of 64")
+    if r.pool_crop < 8 or r.pool_crop % 8 or (r.stage == "restore" and r.pool_crop > r.crop):
+        raise UsageError("pool_crop must be a multiple of 8 and no larger than crop")
+    if not 0 <= r.lowest_rate <= r.highest_rate <= RATE_MAX:
+        raise UsageError(f"rates must rise from lowest_rate to highest_rate within 0..{RATE_MAX}")
+    if not 0 <= r.ema < 1:
+        raise UsageError("ema must be at least 0 and below 1")
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in (*_TRUE, *_FALSE):
+        raise ValueError(text)
+    return text.lower() in _TRUE

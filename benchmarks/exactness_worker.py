@@ -1,0 +1,238 @@
+"""The process that `exactness.py` starts for each setting: writes files, or reads and hashes them.
+
+    python benchmarks/exactness_worker.py '{"folder": …, "task": "write" | "read", …}'
+
+Prints one JSON object. The folder holds the weights, the files and the streams of the control.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from float_prior import FloatPrior
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from pliant import container
+from pliant.codec import Codec, to_tensor
+from pliant.entropy import rans, reference
+from pliant.errors import DamagedError
+from pliant.evaluation.run import read_rgb
+from pliant.layers import int8
+from pliant.layers.exact import RateVector
+from pliant.models import registry, weights
+from pliant.priors import walk
+from pliant.priors.walk import Prior
+
+CROP = 256  # pixels, of pictures for what is slow: batches, the reference coder
+DTYPES = {"int8": torch.uint8, "float32": torch.float32}
+LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does; `exactness.Setting` says what the settings mean."""
+
+    folder: str
+    task: str
+    model: str
+    arithmetic: str = "float32"
+    threads: int = 1
+    layout: str = ""
+    onednn: bool = True
+    batch: int = 1
+    reference: bool = False
+    pictures: list[str] = field(default_factory=list)
+    qualities: list[float] = field(default_factory=list)
+
+
+def digest(tensors: Sequence[Tensor]) -> str:
+    """Of integers in any tensors."""
+    state = hashlib.sha256()
+    for tensor in tensors:
+        state.update(tensor.contiguous().numpy().astype("<i4").tobytes())
+    return state.hexdigest()[:16]
+
+
+def codec_of(job: Job) -> Codec:
+    """The model with the folder's weights, in the job's arithmetic; nothing is checked."""
+    content = (Path(job.folder) / "weights.safetensors").read_bytes()
+    entry = registry.entry(job.model)
+    model = entry.build(**entry.config)
+    tables = weights.load(model, content)
+    model.eval().requires_grad_(False)
+    model.prior.dtype = DTYPES[job.arithmetic]  # type: ignore[attr-defined]
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Codec(
+        registry.Loaded(registry.Entry(job.model, entry.build, sha256=sha256), model, tables)
+    )
+
+
+def force_layout(name: str) -> None:
+    """Makes every convolution get its input in one memory format, whatever the product does."""
+    conv2d, run, layout = F.conv2d, int8._run, LAYOUTS[name]
+
+    def float_conv(x: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Tensor:
+        weight = weight.contiguous(memory_format=layout)
+        return conv2d(x.contiguous(memory_format=layout), weight, *rest, **named)
+
+    def int8_conv(x: Tensor, *rest: Any) -> Tensor:
+        return run(x.contiguous(memory_format=layout), *rest)
+
+    setattr(F, "conv2d", float_conv)  # noqa: B010
+    setattr(int8, "_run", int8_conv)  # noqa: B010
+
+
+class ReferenceDecoder(reference.Decoder):
+    """The plain Python decoder behind the interface of the compiled one."""
+
+    def read(self, scale_index: Any, mean: Any) -> Any:
+        return np.array(super().read(scale_index.tolist(), mean.tolist()), np.int32)
+
+    def finish(self, checksum: int | None = None) -> int:
+        found = super().finish()
+        if checksum is not None and found != checksum:
+            raise DamagedError("the symbols do not match their checksum")
+        return found
+
+
+def use_reference_coder() -> None:
+    """Replaces the compiled decoder and hash by those in plain Python."""
+    coder = SimpleNamespace(
+        Decoder=ReferenceDecoder,
+        HASH_START=rans.HASH_START,
+        symbol_hash=lambda symbols, start: reference.symbol_hash(symbols.tolist(), start),
+    )
+    setattr(walk, "rans", coder)  # noqa: B010
+
+
+def levels(latents: Sequence[Tensor]) -> list[Tensor]:
+    """The two finest latents, which the control codes."""
+    return list(latents[-2:])
+
+
+def crop(latents: Sequence[Tensor], width: int) -> list[Tensor]:
+    """The symbols of the upper left corner of a picture of padded `width`."""
+    sizes = [CROP * y.shape[3] // width for y in latents]
+    return [y[:, :, :n, :n] for y, n in zip(latents, sizes, strict=True)]
+
+
+@torch.inference_mode()
+def tables_of(prior: Prior, latents: Sequence[Tensor], rates: Sequence[int]) -> list[str]:
+    """Hashes of all tables that the prior chooses when it is told these symbols, per picture."""
+    size = latents[-1].shape[2] * 2, latents[-1].shape[3] * 2
+    schedule = prior.schedule(size, RateVector(torch.tensor(rates)))
+    steps = [next(schedule)]
+    for part in prior.split(latents)[:-1]:
+        steps.append(schedule.send(part))
+    return [digest([t[b] for s in steps for t in (s.index, s.mean)]) for b in range(len(rates))]
+
+
+def batched(
+    prior: Prior, symbols: dict[str, list[Tensor]], rates: dict[str, int], batch: int
+) -> dict[str, str]:
+    """`tables_of` crops in batches; the last batch is filled up from the start."""
+    names = list(symbols)
+    found: dict[str, str] = {}
+    for start in range(0, len(names), batch):
+        group = [names[(start + i) % len(names)] for i in range(batch)]
+        stacked = [torch.cat(y) for y in zip(*(symbols[n] for n in group), strict=True)]
+        found.update(zip(group, tables_of(prior, stacked, [rates[n] for n in group]), strict=True))
+    return found
+
+
+def variants(job: Job) -> Iterator[tuple[str, Any, float]]:
+    """(name, pixels, quality) of all files: whole pictures, and crops for the slow settings."""
+    for path in job.pictures:
+        pixels = read_rgb(Path(path))
+        for quality in job.qualities:
+            yield f"{Path(path).stem}-{quality:g}", pixels, quality
+            yield f"{Path(path).stem}-{quality:g}-crop", pixels[:CROP, :CROP], quality
+
+
+@torch.inference_mode()
+def write(job: Job, codec: Codec) -> dict[str, Any]:
+    """Writes all files, and the same latents by the control."""
+    folder = Path(job.folder)
+    torch.manual_seed(1)
+    control = FloatPrior().eval()
+    save_file(control.state_dict(), folder / "control.safetensors")
+    for name, pixels, quality in variants(job):
+        data = codec.encode(pixels, quality=quality)
+        (folder / f"{name}.pli").write_bytes(data)
+        image = codec.model.pad(to_tensor(pixels))
+        rate = RateVector(torch.tensor([container.read_header(data).rate]))
+        latents = levels(codec.model.scale(codec.model.transform.analysis(image), rate))
+        size = (image.shape[2], image.shape[3])
+        stream = walk.write(control, latents, size, rate, codec.loaded.tables, 1.0)
+        (folder / f"{name}.control").write_bytes(stream)
+    return {}
+
+
+@torch.inference_mode()
+def read(job: Job, codec: Codec) -> dict[str, Any]:
+    """Reads all files and hashes symbols and tables, of the exact prior and of the control."""
+    folder = Path(job.folder)
+    control = FloatPrior().eval()
+    control.load_state_dict(load_file(folder / "control.safetensors"))
+    exact: dict[str, str] = {}
+    floating: dict[str, str] = {}
+    crops: dict[str, list[Tensor]] = {}
+    rates: dict[str, int] = {}
+    for path in sorted(folder.glob("*.pli")):
+        if job.reference and not path.stem.endswith("-crop"):
+            continue
+        data = path.read_bytes()
+        header = container.read_header(data)
+        rates[path.stem] = header.rate
+        try:
+            symbols = codec.decode_symbols(data)
+        except DamagedError as error:
+            exact[path.stem] = str(error)
+            continue
+        exact[path.stem] = digest(symbols)
+        height, width = symbols[-1].shape[2] * 2, symbols[-1].shape[3] * 2
+        crops[path.stem] = crop(symbols, width)
+        stream = path.with_suffix(".control").read_bytes()
+        vector = RateVector(torch.tensor([header.rate]))
+        arguments = (stream, (height, width), vector, codec.loaded.tables)
+        try:
+            floating[path.stem] = digest(walk.read(control, *arguments))
+        except DamagedError as error:
+            floating[path.stem] = str(error)
+    finest = {name: levels(y) for name, y in crops.items()}
+    return {
+        "self_check": weights.self_check(codec.model),
+        "symbols": exact,
+        "tables": batched(codec.model.prior, crops, rates, job.batch),
+        "control symbols": floating,
+        "control tables": batched(control, finest, rates, job.batch),
+    }
+
+
+def main() -> None:
+    """Runs one job."""
+    job = Job(**json.loads(sys.argv[1]))
+    torch.set_num_threads(job.threads)
+    if job.layout:
+        force_layout(job.layout)
+    if job.reference:
+        use_reference_coder()
+    if not job.onednn:
+        torch._C._set_mkldnn_enabled(False)
+    codec = codec_of(job)
+    print(json.dumps(write(job, codec) if job.task == "write" else read(job, codec)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,360 @@
+"""The training loop: exact resume, guards, budget, what a run folder holds, clear refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pliant.cli.main import main as pliant
+from pliant.errors import PliantError, UsageError
+from pliant.models import registry
+from pliant.models.pyramid import PyramidModel
+from pliant.training import checkpoint, export, loop, recipes, validate
+from pliant.training.loop import Trainer, train
+from pliant.training.recipes import Recipe
+
+CONFIG: dict[str, Any] = {"widths": (8, 8, 8), "restoration_width": 8}
+PRIOR = Recipe(
+    name="tiny", stage="prior", model="tiny", steps=6, batch=2, crop=64, warmup=2, plain_share=0.0
+)
+RESTORE = dataclasses.replace(
+    PRIOR, stage="restore", lowest_rate=700, pool=2, pool_start=1, pool_crops=3, pool_crop=32
+)
+Make = Callable[..., Trainer]
+
+
+@pytest.fixture(scope="module")
+def photo_folder(photos: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for name, pixels in photos.items():
+        Image.fromarray(pixels[100:260, 100:290]).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def tiny(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, photo_folder: Path
+) -> None:
+    """A tiny model in the registry, and a cache that the tests share."""
+    monkeypatch.setitem(registry.MODELS, "tiny", registry.Entry("tiny", PyramidModel, CONFIG))
+    monkeypatch.setenv("PLIANT_CACHE", str(photo_folder.parent / "cache"))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> str:
+    """A checkpoint of the tiny model, whose weights are as good as any."""
+    torch.manual_seed(3)
+    path = tmp_path / "start.pt"
+    torch.save({"average": registry.build("tiny").state_dict()}, path)
+    return str(path)
+
+
+@pytest.fixture
+def make(photo_folder: Path, tmp_path: Path) -> Iterator[Make]:
+    """Makes trainers and ends their threads."""
+    made: list[Trainer] = []
+
+    def run(recipe: Recipe, folder: str = "run") -> Trainer:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        made.append(Trainer(recipe, [str(photo_folder)], tmp_path / folder))
+        return made[-1]
+
+    yield run
+    for trainer in made:
+        trainer.batches.close()
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether nested states are equal to the last bit."""
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+def steps(trainer: Trainer, count: int) -> None:
+    for _ in range(count):
+        trainer.one_step(trainer.progress(None))
+
+
+@pytest.mark.parametrize("recipe", [PRIOR, RESTORE], ids=["prior", "restore"])
+def test_resume_is_exact(recipe: Recipe, make: Make, start: str) -> None:
+    recipe = dataclasses.replace(recipe, init=start)
+    straight, first, second = make(recipe, "a"), make(recipe, "b"), make(recipe, "b")
+    before = {k: v.clone() for k, v in straight.model.state_dict().items()}
+    steps(straight, 6)
+    steps(first, 3)
+    first.save()
+    second.load()
+    steps(second, 3)
+    ours, theirs = straight.state(), second.state()
+    for key in ours.keys() - {"elapsed"}:
+        assert same(ours[key], theirs[key]), key
+    changed = {k for k, v in before.items() if not torch.equal(v, ours["model"][k])}
+    prefix = "prior." if recipe.stage == "prior" else "transform.restore."
+    assert changed
+    assert all(k.startswith(prefix) for k in changed)
+
+
+def test_the_checkpoint_keeps_its_layout(make: Make) -> None:
+    trainer = make(PRIOR)
+    steps(trainer, 1)
+    expected = {"model", "average", "optimiser", "running", "seen", "rng", "torch_rng"}
+    assert trainer.state().keys() == expected | {"step", "elapsed", "skipped"}
+
+
+def test_a_step_that_is_not_finite_is_skipped(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make(PRIOR)
+    steps(trainer, 1)
+    objective, factor = trainer.objective, math.nan
+    monkeypatch.setattr(trainer, "objective", lambda *a: objective(*a) * factor)
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    average = {k: v.clone() for k, v in trainer.average.state_dict().items()}
+    steps(trainer, 2)
+    assert (trainer.step, trainer.skipped) == (3, 2)
+    assert same(before, trainer.model.state_dict())
+    assert same(average, trainer.average.state_dict())
+    factor = 1.0
+    steps(trainer, 1)
+    assert (trainer.step, trainer.skipped) == (4, 2)
+    assert not same(before, trainer.model.state_dict())
+
+
+def test_training_that_diverges_ends(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make(PRIOR)
+    objective = trainer.objective
+    monkeypatch.setattr(loop, "MAX_SKIPPED", 2)
+    monkeypatch.setattr(trainer, "objective", lambda *a: objective(*a) * math.inf)
+    with pytest.raises(PliantError, match="3 steps in a row"):
+        steps(trainer, 4)
+
+
+def test_each_tensor_is_clipped_by_itself(make: Make) -> None:
+    trainer = make(dataclasses.replace(PRIOR, clip=0.5))
+    small, large = trainer.trained[0], trainer.trained[1]
+    small.grad = torch.zeros_like(small)
+    small.grad.view(-1)[0] = 0.3
+    large.grad = torch.zeros_like(large)
+    large.grad.view(-1)[0] = 40.0
+    assert float(trainer._clip()) == pytest.approx(math.hypot(0.3, 40.0))
+    assert float(small.grad.norm()) == pytest.approx(0.3)
+    assert float(large.grad.norm()) == pytest.approx(0.5)
+
+
+def test_the_average_follows(make: Make) -> None:
+    trainer = make(dataclasses.replace(PRIOR, ema=0.0))
+    steps(trainer, 2)
+    assert same(trainer.average.state_dict(), trainer.model.state_dict())
+    trainer = make(PRIOR)
+    steps(trainer, 2)
+    assert not same(trainer.average.state_dict(), trainer.model.state_dict())
+
+
+def test_learning_rate_rises_and_falls(make: Make) -> None:
+    trainer = make(dataclasses.replace(PRIOR, warmup=10, learning_rate=1.0))
+    assert trainer.learning_rate(0.0) == pytest.approx(0.1)
+    trainer.step = 20
+    rates = [trainer.learning_rate(p) for p in (0.0, 0.5, 1.0, 1.1)]
+    assert rates == pytest.approx([1.0, 0.505, 0.01, 0.01])
+
+
+def test_restoration_learns(make: Make, start: str) -> None:
+    trainer = make(dataclasses.replace(RESTORE, init=start, learning_rate=3e-3))
+    noise = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    pattern = 6 * torch.nn.functional.interpolate(noise, scale_factor=8.0)
+    restore_crops = trainer.objective.pool.crops  # type: ignore[attr-defined]
+
+    def crops(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        _, original, rate = restore_crops(*arguments)
+        return original + pattern[: len(original), :, :32, :32], original, rate
+
+    trainer.objective.pool.crops = crops  # type: ignore[attr-defined]
+    losses = [trainer.one_step(0.0)[0] for _ in range(40)]
+    assert losses[0] == pytest.approx(1.0, abs=0.01)
+    assert sum(losses[-5:]) / 5 < 0.97
+    assert max(trainer.objective.running.tolist()) > 0
+
+
+def test_a_run_folder_holds_the_run(photo_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    recipe = dataclasses.replace(PRIOR, steps=100, batch=1, validate_every=60, save_every=50)
+    folders, output = [str(photo_folder)], tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validate, "RATES", (1408,))
+        patch.setattr(validate, "LARGEST", 64)
+        patch.setattr(loop, "LOG_EVERY", 40)
+        train(recipe, folders, output, valid=folders[0])
+    names = {p.name for p in output.iterdir()}
+    assert names == {
+        *("recipe.json", "log.txt", "checkpoint.pt", "validation.jsonl", "rd.png", "rd.svg"),
+        *("average-000060.pt", "average-000100.pt"),
+    }
+    assert json.loads((output / "recipe.json").read_text()) == dataclasses.asdict(recipe)
+    log = (output / "log.txt").read_text().splitlines()
+    words = [line.split()[0] + line.split()[1] for line in log]
+    assert words == ["step40", "valid60", "step80", "valid100"]
+    for word in ("minutes", "loss", "norm", "skipped", "lr", "steps/s", "values"):
+        assert f" {word} " in log[0]
+    history = [json.loads(t) for t in (output / "validation.jsonl").read_text().splitlines()]
+    assert [h["step"] for h in history] == [60, 100]
+    (bpp, psnr) = history[1]["points"][0]
+    assert 0 < bpp < 8
+    assert 15 < psnr < 60
+    saved = torch.load(output / "checkpoint.pt", weights_only=True)
+    last = torch.load(output / "average-000100.pt", weights_only=True)
+    assert saved["step"] == 100
+    assert same(saved["average"], last["average"])
+
+
+def test_without_matplotlib_there_is_a_sentence(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(validate, "RATES", (1408,))
+    monkeypatch.setattr(validate, "LARGEST", 64)
+    recipe = dataclasses.replace(PRIOR, steps=1, batch=1)
+    train(recipe, [str(photo_folder)], tmp_path / "run", valid=str(photo_folder))
+    assert (tmp_path / "run" / "log.txt").read_text().splitlines()[-1].startswith("no plot: ")
+    assert not (tmp_path / "run" / "rd.png").exists()
+
+
+def test_a_time_budget_ends_on_time(photo_folder: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(PRIOR, batch=1, steps=1)
+    train(recipe, [str(photo_folder)], tmp_path / "run", minutes=0.02)
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert state["step"] > 1
+    assert 1.2 <= state["elapsed"] < 4.0
+
+
+def test_an_interrupted_run_goes_on(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.one_step
+
+    def interrupted(self: Trainer, progress: float) -> tuple[float, float]:
+        result = original(self, progress)
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    recipe, folders, output = dataclasses.replace(PRIOR, steps=4), [str(photo_folder)], tmp_path
+    monkeypatch.setattr(Trainer, "one_step", interrupted)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, folders, output)
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert checkpoint.read_checkpoint(output / "checkpoint.pt")["step"] == 2
+    other = dataclasses.replace(recipe, learning_rate=1e-3)
+    train(other, folders, output, resume=True)
+    assert checkpoint.read_checkpoint(output / "checkpoint.pt")["step"] == 4
+    assert "step 2 goes on with other settings" in (output / "log.txt").read_text()
+
+
+def test_refusals(photo_folder: Path, tmp_path: Path, start: str) -> None:
+    folders = [str(photo_folder)]
+    run, empty = tmp_path / "run", tmp_path / "empty"
+    empty.mkdir()
+    run.mkdir()
+    (run / "checkpoint.pt").write_bytes(b"?")
+    (run / "recipe.json").write_text(json.dumps(dataclasses.asdict(PRIOR)))
+    new = tmp_path / "new"
+    with pytest.raises(UsageError, match="--resume"):
+        train(PRIOR, folders, run)
+    with pytest.raises(UsageError, match="another stage: prior"):
+        train(dataclasses.replace(RESTORE, init=start), folders, run, resume=True)
+    with pytest.raises(UsageError, match="is not a checkpoint"):
+        train(PRIOR, folders, run, resume=True)
+    with pytest.raises(UsageError, match="no pictures"):
+        train(PRIOR, [str(empty)], new)
+    with pytest.raises(UsageError, match="no folder"):
+        train(PRIOR, folders, new, valid=str(tmp_path / "nothing"))
+    with pytest.raises(UsageError, match="needs a trained prior"):
+        train(RESTORE, folders, new)
+    with pytest.raises(UsageError, match="no checkpoint"):
+        train(dataclasses.replace(RESTORE, init="nothing.pt"), folders, new)
+    with pytest.raises(UsageError, match="unknown stage"):
+        train(dataclasses.replace(PRIOR, stage="dance"), folders, new)
+    with pytest.raises(UsageError, match="device 'toaster'"):
+        train(PRIOR, folders, new, device="toaster")
+    with pytest.raises(UsageError, match="minutes"):
+        train(PRIOR, folders, new, minutes=0)
+    assert not new.exists()
+
+
+def test_command_line_refusals(photo_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["nothing"], "unknown recipe 'nothing'"),
+        (["pyramid", "--set", "colour=red"], "no setting 'colour'"),
+        (["pyramid", "--set", "batch=two"], "batch needs a value of type int"),
+        (["pyramid", "--set", "bfloat16=perhaps"], "bfloat16 needs a value of type bool"),
+        (["pyramid", "--set", "batch=0"], "batch must be positive"),
+        (["pyramid", "--set", "crop=100"], "crop must be a multiple of 64"),
+        (["pyramid", "--set", "lowest_rate=5000"], "rates must rise"),
+        (["pyramid", "--set", "model=none"], "there is no model 'none'"),
+        (["pyramid", "--device", "toaster"], "device 'toaster'"),
+    ):
+        assert pliant(["train", arguments[0], str(photo_folder), *arguments[1:]]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_overrides_take_the_type_of_the_setting() -> None:
+    changed = recipes.get("pyramid", {"batch": "7", "bfloat16": "No", "clip": "2", "init": "x"})
+    assert (changed.batch, changed.bfloat16, changed.clip, changed.init) == (7, False, 2.0, "x")
+
+
+def test_only_the_restoration_may_be_missing() -> None:
+    model, other = registry.build("tiny"), registry.build("tiny")
+    state = other.state_dict()
+    no_restoration = {k: v for k, v in state.items() if not k.startswith("transform.restore.")}
+    no_restoration["transform.restore.old"] = torch.zeros(1)
+    untouched = model.transform.restore.state_dict()  # type: ignore[attr-defined]
+    untouched = {k: v.clone() for k, v in untouched.items()}
+    checkpoint.load_weights(model, no_restoration)
+    assert same(dict(model.prior.state_dict()), dict(other.prior.state_dict()))  # type: ignore[attr-defined]
+    assert same(untouched, dict(model.transform.restore.state_dict()))  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="does not fit"):
+        checkpoint.load_weights(model, no_restoration, ())
+    state.pop("prior.low.weight")
+    with pytest.raises(UsageError, match=r"prior\.low\.weight"):
+        checkpoint.load_weights(model, state)
+
+
+def test_export_puts_runs_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, states = [], []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = registry.build("tiny")
+        with torch.no_grad():
+            for parameter in model.transform.restore.parameters():  # type: ignore[attr-defined]
+                parameter.add_(0.01 * (seed + 1))
+        states.append(model.state_dict())
+        files.append(tmp_path / f"{seed}.pt")
+        torch.save({"average": states[-1]}, files[-1])
+    model = export.assemble("tiny", files[:1], restore=files[1])
+    for name, value in model.state_dict().items():
+        source = states[name.startswith("transform.restore.")]
+        assert torch.equal(value, source[name]), name
+    assert same(dict(export.assemble("tiny", files).state_dict()), dict(states[1]))
+    monkeypatch.setattr(registry, "_FOLDER", tmp_path)
+    assert export.main(["tiny", str(files[0]), "--restore", str(files[1])]) == 0
+    assert capsys.readouterr().out.startswith("tiny: ")
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert (tmp_path / index["tiny"]["file"]).exists()
+    assert export.main(["tiny", str(tmp_path / "nothing.pt")]) == 2
