@@ -71,7 +71,7 @@ def codec_of(job: Job) -> Codec:
     model = entry.build(**entry.config)
     tables = weights.load(model, content)
     model.eval().requires_grad_(False)
-    model.prior.dtype = DTYPES[job.arithmetic]  # type: ignore[attr-defined]
+    model.prior.dtype = DTYPES[job.arithmetic]
     sha256 = hashlib.sha256(content).hexdigest()
     return Codec(
         registry.Loaded(registry.Entry(job.model, entry.build, sha256=sha256), model, tables)

@@ -29,8 +29,11 @@ class FloatPrior(nn.Module):
         factor: pixels of the picture per sample of the first level.
     """
 
+    dtype: torch.dtype
+
     def __init__(self, width: int = 48, factor: int = 4) -> None:
         super().__init__()
+        self.dtype = torch.float32
         self.factor = factor
         self.net = nn.Sequential(
             nn.Conv2d(9, width, 3, padding=1),

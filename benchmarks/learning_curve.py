@@ -1,6 +1,7 @@
 """BD-rate against training steps: every snapshot of a run, on validation photos, against AVIF.
 
-Bits are estimated (they equal file bytes within 0.5 %, which the tests hold); the anchor's are file bytes.
+Bits are estimated (they equal file bytes within 0.5 %, which the tests hold); the anchor's are file
+bytes. The result file grows: snapshots that it knows already are not measured again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import environment
-import numpy as np
 import torch
 
 from pliant.codec import to_pixels, to_tensor
@@ -23,7 +23,7 @@ from pliant.models import registry
 from pliant.models.base import ImageModel
 from pliant.priors import walk
 from pliant.rate import to_rate
-from pliant.training.loop import load_average
+from pliant.training.checkpoint import load_average
 
 ANCHOR = "avif-444"
 RANGES = ((0.1, 1.0), (1.0, 4.0))
@@ -61,6 +61,11 @@ def compare(model: ImageModel, paths: list[Path], anchor: list[Row]) -> dict[str
     return {"low": low, "high": high, "curve": points}
 
 
+def _model_of(folder: Path) -> str:
+    recipe = folder / "recipe.json"
+    return str(json.loads(recipe.read_text())["model"]) if recipe.exists() else registry.DEFAULT
+
+
 def main() -> None:
     """Measures the snapshots that are not in the result file yet."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,10 +83,11 @@ def main() -> None:
     for file in files:
         step = str(int(re.sub(r"\D", "", file.stem) or 0))
         if step not in known:
-            model = registry.build("pyramid")
+            model = registry.build(_model_of(arguments.run))
             load_average(model, file)
             known[step] = compare(model.eval(), paths, anchor)
-            print(f"step {step}: {known[step]['low']} % low, {known[step]['high']} % high", flush=True)
+            low, high = known[step]["low"], known[step]["high"]
+            print(f"step {step}: {low} % low, {high} % high", flush=True)
     result = {"anchor": ANCHOR, "photos": len(paths), "ranges": RANGES, "steps": known}
     environment.write(arguments.out, result)
 

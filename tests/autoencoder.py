@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -34,7 +35,7 @@ class Autoencoder(nn.Module):
         sizes = [3, WIDTH, WIDTH, WIDTH, MAIN]
         encoder: list[nn.Module] = []
         decoder: list[nn.Module] = []
-        for a, b in zip(sizes, sizes[1:], strict=False):
+        for a, b in itertools.pairwise(sizes):
             encoder += [_down(a, b), nn.ReLU()]
             decoder = [_up(b, a), nn.ReLU(), *decoder]
         self.encoder = nn.Sequential(*encoder[:-1])

@@ -2,74 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from integer_reference import convolution, half_even, integers, interpolated
 from torch import Tensor, nn
 
 from pliant.errors import MissingError
+from pliant.layers import int8
 from pliant.layers.exact import (
     ExactConv2d,
     ExactHead,
     ExactLayer,
-    RateBias,
     RateVector,
     SpreadConv2d,
 )
 from pliant.layers.integers import (
     EXACT_SUM,
-    compand,
-    log2_fixed,
     log_index,
-    requantise,
-    round_clamp,
-    signed_planes,
-    to_grid,
 )
 from pliant.models.weights import check_bounds
-from pliant.units import ANCHORS, RATE_MAX, RATE_UNIT
+from pliant.units import ANCHORS, RATE_MAX
 
-Integers = npt.NDArray[np.int64]
 RATES = (0, 1, 255, 256, 300, 1023, RATE_MAX)
 
 
-def convolution(x: Integers, weight: Integers) -> Integers:
-    """Zero-padded correlation of (B, C, H, W) with (O, C, k, k), term by term in 64-bit integers."""
-    reach = weight.shape[2] // 2
-    padded = np.pad(x, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
-    height, width = x.shape[2:]
-    out = np.zeros((len(x), len(weight), height, width), np.int64)
-    for o, c in itertools.product(range(len(weight)), range(x.shape[1])):
-        for i, j in itertools.product(range(weight.shape[2]), repeat=2):
-            out[:, o] += int(weight[o, c, i, j]) * padded[:, c, i : i + height, j : j + width]
-    return out
-
-
-def half_even(numerator: Integers, bits: int) -> Integers:
-    """numerator / 2**bits, rounded half to even, by shifts."""
-    odd = (numerator >> bits) & 1
-    result: Integers = (numerator + (1 << bits - 1) - 1 + odd) >> bits
-    return result
-
-
-def integers(x: Tensor, unit: float = 1.0) -> Integers:
-    values = x.detach().double().numpy() * unit
-    assert np.array_equal(values, np.round(values))
-    return values.astype(np.int64)
-
-
-def interpolated(bias: RateBias, variant: int, rate: int) -> Integers:
-    """The bias of one rate by integer arithmetic: anchors to halves of even, then interpolation."""
-    table = np.array(
-        [[round(float(v) * 16 * 2**bias.shift) for v in row] for row in bias.anchors[variant]],
-        np.int64,
-    )
-    anchor, position = divmod(rate, RATE_UNIT)
-    return half_even(table[anchor] * (RATE_UNIT - position) + table[anchor + 1] * position, 8)
+def conv_of(layer: ExactLayer, number: int = 0) -> ExactConv2d:
+    conv = layer.convs[number]
+    assert isinstance(conv, ExactConv2d)
+    return conv
 
 
 def inputs(kind: str, shape: tuple[int, ...]) -> Tensor:
@@ -100,8 +63,8 @@ def test_layer_equals_integer_reference(kind: str, spread: float) -> None:
     first, second = inputs(kind, (2, 9, 11, 9)), inputs(kind, (2, 7, 11, 9))
     rates = [300, RATE_MAX]
     out = layer([first, second], RateVector(torch.tensor(rates)), 1)
-    sums = 2 * convolution(integers(first), integers(layer.convs[0].folded(), 2**7))
-    sums += convolution(integers(second), integers(layer.convs[1].folded(), 2**8))
+    sums = 2 * convolution(integers(first), integers(conv_of(layer).folded(), 2**7))
+    sums += convolution(integers(second), integers(conv_of(layer, 1).folded(), 2**8))
     bias = np.stack([interpolated(layer.bias, 1, r) for r in rates])[:, :, None, None]
     assert np.array_equal(integers(out), half_even(sums + bias, 8).clip(0, 127))
 
@@ -109,12 +72,12 @@ def test_layer_equals_integer_reference(kind: str, spread: float) -> None:
 @torch.no_grad()
 def test_long_sums_near_the_bound_are_exact() -> None:
     layer = ExactLayer([(112, 3)], 3).eval()
-    layer.convs[0].weight.copy_(torch.where(torch.rand(3, 112, 3, 3) < 0.5, 1.0, -1.0))
+    conv_of(layer).weight.copy_(torch.where(torch.rand(3, 112, 3, 3) < 0.5, 1.0, -1.0))
     assert 0.95 * EXACT_SUM < layer.worst_sum() < EXACT_SUM
-    x = (layer.convs[0].weight[:1] > 0) * 127.0  # the very input that reaches the bound
+    x = (conv_of(layer).weight[:1] > 0) * 127.0  # the very input that reaches the bound
     out = layer.sums([x])
     assert np.array_equal(
-        integers(out, 256), convolution(integers(x), integers(layer.convs[0].folded(), 256))
+        integers(out, 256), convolution(integers(x), integers(conv_of(layer).folded(), 256))
     )
 
 
@@ -162,19 +125,39 @@ def test_layout_batch_and_threads_change_nothing(threads: int) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.skipif(not int8.available(), reason="no int8 kernels")
+@pytest.mark.parametrize("kind", ["zero", "largest", "random", "extreme"])
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.no_grad()
+def test_int8_kernels_give_the_same_integers(kind: str, batch: int) -> None:
+    rate = RateVector(torch.full((batch,), 300))
+    for shapes in ([(9, 1), (7, 3)], [(40, 3)], [(6, 1), (5, 1), (4, 3)]):
+        layer = ExactLayer(shapes, 20).eval()
+        head, spread = ExactHead(20, 6).eval(), SpreadConv2d(20, 5).eval()
+        for module in (layer, head, spread):
+            randomise(module, 0.4)
+        x = [inputs(kind, (batch, channels, 11, 9)) for channels, _ in shapes]
+        hidden = layer(x, rate)
+        small = layer([y.to(torch.uint8) for y in x], rate)
+        assert torch.equal(small.float(), hidden)
+        assert torch.equal(head(small.to(torch.uint8), rate), head(hidden, rate))
+        found = spread.spread(hidden.to(torch.uint8), rate)
+        assert torch.equal(found, spread.spread(hidden, rate))
+
+
 def too_heavy(kind: str) -> nn.Module:
     if kind == "layer":
         layer = ExactLayer([(200, 3)], 2)
-        nn.init.constant_(layer.convs[0].weight, 0.5)
+        nn.init.constant_(conv_of(layer).weight, 0.5)
         return layer
     if kind == "1x1 layer, whose bias has a finer unit":
         layer = ExactLayer([(600, 1)], 2)
-        nn.init.constant_(layer.convs[0].weight, 1.0)
-        assert layer.convs[0].worst_sum() < EXACT_SUM  # in its own units all is well
+        nn.init.constant_(conv_of(layer).weight, 1.0)
+        assert conv_of(layer).worst_sum() < EXACT_SUM  # in its own units all is well
         return layer
     if kind == "bias":
         layer = ExactLayer([(100, 3)], 2)
-        nn.init.constant_(layer.convs[0].weight, 0.5)
+        nn.init.constant_(conv_of(layer).weight, 0.5)
         check_bounds(layer)
         nn.init.constant_(layer.bias.anchors, 1e9)
         return layer
@@ -197,62 +180,9 @@ def test_weights_that_could_overflow_are_refused(kind: str) -> None:
 
 def test_weights_that_are_no_numbers_are_refused() -> None:
     layer = ExactLayer([(4, 3)], 2)
-    nn.init.constant_(layer.convs[0].weight, float("nan"))
+    nn.init.constant_(conv_of(layer).weight, float("nan"))
     with pytest.raises(MissingError, match="overflow"):
         check_bounds(layer)
-
-
-def test_log2_fixed_is_piecewise_linear_and_rounds_down() -> None:
-    m = np.concatenate([np.arange(1, 5000), 2 ** np.arange(24), 2 ** np.arange(1, 25) - 1])
-    exponent = np.array([int(v).bit_length() - 1 for v in m])
-    for bits in (4, 7):
-        expected = (exponent << bits) + (((m - (1 << exponent)) << bits) >> exponent)
-        found = log2_fixed(torch.from_numpy(m.astype(np.float32)), bits).numpy()
-        assert np.array_equal(found, expected)
-    index = log_index(torch.from_numpy(m.astype(np.float32))).numpy()
-    exact = (exponent << 7) + (((m - (1 << exponent)) << 7) >> exponent)
-    assert np.array_equal(index, exact * 5 // 8)
-    # the chord of the logarithm is at most 0.086 octaves below it, and two roundings follow
-    assert np.abs(index - 80 * np.log2(m)).max() < 80 * 0.0861 + 2
-
-
-def test_compand_and_signed_planes() -> None:
-    x = torch.tensor([0.0, 1, -1, 3, 240, -255, 40000]).view(1, 7, 1, 1)
-    expected = [[0, 16, 0, 32, 126, 0, 127], [0, 0, 16, 0, 0, 127, 0]]
-    assert signed_planes(x, torch.float32).flatten().tolist() == [*expected[0], *expected[1]]
-    every = compand(torch.arange(70000.0))
-    assert bool((every.diff() >= 0).all())
-    assert float(every.max()) == 127
-
-
-def test_rounding_is_half_to_even() -> None:
-    halves = torch.tensor([-1.5, -0.5, 0.5, 1.5, 2.5, 126.5, 127.5, 9999.0])
-    zero = torch.zeros(1, 1, 1, 1)
-    expected = [0, 0, 0, 2, 2, 126, 127, 127]
-    with torch.no_grad():
-        assert requantise(halves.view(1, 1, 1, -1).clone(), zero).flatten().tolist() == expected
-    assert requantise(halves.view(1, 1, 1, -1).clone(), zero).flatten().tolist() == expected
-    assert round_clamp(halves, -1, 126).tolist() == [-1, 0, 0, 2, 2, 126, 126, 126]
-    assert (to_grid(halves / 4, 2, 3) * 4).tolist() == [-2, 0, 0, 2, 2, 3, 3, 3]
-
-
-def test_gradients_pass_straight_through() -> None:
-    x = torch.tensor([-5.0, 0.4, 3.3, 500.0], requires_grad=True)
-    for function in (lambda v: round_clamp(v, 0, 100), lambda v: to_grid(v, 3, 127)):
-        assert torch.autograd.grad(function(x).sum(), x)[0].tolist() == [1, 1, 1, 1]
-    total = x.view(1, 1, 1, 4)
-    bias = torch.zeros(1, 1, 1, 1, requires_grad=True)
-    to_total, to_bias = torch.autograd.grad(requantise(total, bias).sum(), (x, bias))
-    assert to_total.tolist() == [
-        0,
-        0,
-        1,
-        0,
-    ]  # cut at the lower bound, 0.4 becomes 0 there, and above
-    assert to_bias.tolist() == [[[[1]]]]
-    m = torch.tensor([1.0, 64.0], requires_grad=True)
-    slope = torch.autograd.grad(log_index(m).sum(), m)[0]
-    assert torch.allclose(slope, 80 / (np.log(2) * m.detach()))
 
 
 def test_every_parameter_of_a_layer_learns() -> None:

@@ -2,75 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from small_priors import MAKERS, SIZE, latents_of, make, steps_of, vector
+from torch import Tensor
 
 from pliant.entropy import Tables
 from pliant.errors import DamagedError
+from pliant.layers import int8
 from pliant.layers.exact import RateVector
-from pliant.models.weights import check_bounds
 from pliant.priors import walk
-from pliant.priors.checkerboard import CheckerboardPrior
-from pliant.priors.factorized import FactorizedPrior
-from pliant.priors.hyperprior import HyperPrior
-from pliant.priors.pyramid import LEVELS, PyramidPrior
 from pliant.priors.walk import Prior, Step
 from pliant.units import ANCHORS, RATE_MAX
 
 TABLES = Tables.laplace()
-SIZE = (128, 192)
-CPU = torch.device("cpu")
-AUTOENCODER = [(6, 64), (10, 16)]  # channels and factor of z and y
 
-MAKERS: dict[str, tuple[Callable[[], nn.Module], list[tuple[int, int]]]] = {
-    "factorized": (lambda: FactorizedPrior(10, 16), AUTOENCODER[1:]),
-    "hyperprior": (lambda: HyperPrior(10, 6, 16), AUTOENCODER),
-    "scale hyperprior": (lambda: HyperPrior(10, 6, 16, means=False), AUTOENCODER),
-    "checkerboard": (lambda: CheckerboardPrior(10, 6, 16), AUTOENCODER),
-    "pyramid": (
-        lambda: PyramidPrior((8, 12, 16)),
-        [(3, 1 << LEVELS), *[(9, 1 << level) for level in range(LEVELS, 0, -1)]],
-    ),
-}
 every_prior = pytest.mark.parametrize("name", MAKERS)
-
-
-def make(name: str, seed: int = 0) -> tuple[Prior, nn.Module]:
-    """A small prior with random weights, as interface and as module."""
-    torch.manual_seed(seed)
-    module = MAKERS[name][0]().eval()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    check_bounds(module)
-    return module, module  # type: ignore[return-value]
-
-
-def latents_of(name: str, batch: int = 1, seed: int = 0, spread: float = 3.0) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(batch, c, SIZE[0] // f, SIZE[1] // f) for c, f in MAKERS[name][1]]
-    normal = [torch.randn(s, generator=generator) for s in shapes]
-    return [y * torch.exp(torch.randn(y.shape, generator=generator)) * spread for y in normal]
-
-
-def vector(*rates: int) -> RateVector:
-    return RateVector(torch.tensor(rates))
-
-
-@torch.no_grad()
-def steps_of(prior: Prior, parts: Sequence[Tensor], rate: RateVector) -> list[Step]:
-    """What the schedule yields when it receives these symbols."""
-    schedule = prior.schedule(SIZE, rate)
-    steps = [next(schedule)]
-    for part in parts[:-1]:
-        steps.append(schedule.send(part))
-    with pytest.raises(StopIteration):
-        schedule.send(parts[-1])
-    return steps
 
 
 @every_prior
@@ -198,6 +146,19 @@ def test_a_batch_equals_single_pictures(name: str) -> None:
             assert torch.equal(a.mean, t.mean[b : b + 1])
 
 
+@pytest.mark.skipif(not int8.available(), reason="no int8 kernels")
+@pytest.mark.parametrize("rates", [(0,), (900,), (5, 1300, RATE_MAX)])
+@every_prior
+def test_int8_kernels_give_the_same_steps(name: str, rates: tuple[int, ...]) -> None:
+    prior, module = make(name)
+    parts = [p.round() for p in prior.split(latents_of(name, batch=len(rates), spread=9.0))]
+    expected = steps_of(prior, parts, vector(*rates))
+    module.dtype = torch.uint8  # type: ignore[assignment]
+    for a, b in zip(steps_of(prior, parts, vector(*rates)), expected, strict=True):
+        assert torch.equal(a.index, b.index)
+        assert torch.equal(a.mean, b.mean)
+
+
 @every_prior
 def test_training_reduces_the_cost(name: str) -> None:
     prior, module = make(name)
@@ -208,7 +169,7 @@ def test_training_reduces_the_cost(name: str) -> None:
     for _ in range(15):
         cost = walk.bits(prior, latents, SIZE, vector(400, 1600), 1.0)[0].sum()
         optimiser.zero_grad()
-        cost.backward()  # type: ignore[no-untyped-call]
+        cost.backward()
         optimiser.step()
         costs.append(float(cost.detach()))
     assert costs[-1] < 0.99 * costs[0]

@@ -104,7 +104,7 @@ def test_training_reduces_the_loss(prior: str, photos: dict[str, Any]) -> None:
         error = ((decoded - image) ** 2).mean((1, 2, 3)) / 255**2
         loss = (bits / 128**2 + 20 * error).mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     assert np.isfinite(losses).all()

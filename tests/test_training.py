@@ -175,18 +175,17 @@ def test_learning_rate_rises_and_falls(make: Make) -> None:
 
 def test_restoration_learns(make: Make, start: str) -> None:
     trainer = make(dataclasses.replace(RESTORE, init=start, learning_rate=3e-3))
-    noise = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    pattern = 6 * torch.nn.functional.interpolate(noise, scale_factor=8.0)
+    pattern = 6 * (-1.0) ** torch.arange(32)
     restore_crops = trainer.objective.pool.crops  # type: ignore[attr-defined]
 
     def crops(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         _, original, rate = restore_crops(*arguments)
-        return original + pattern[: len(original), :, :32, :32], original, rate
+        return original + pattern, original, rate
 
     trainer.objective.pool.crops = crops  # type: ignore[attr-defined]
-    losses = [trainer.one_step(0.0)[0] for _ in range(40)]
-    assert losses[0] == pytest.approx(1.0, abs=0.01)
-    assert sum(losses[-5:]) / 5 < 0.97
+    losses = [trainer.one_step(0.0)[0] for _ in range(30)]
+    assert losses[0] == pytest.approx(1.0, abs=1e-6)  # untrained, it changes nothing
+    assert sum(losses[-5:]) / 5 < 0.9
     assert max(trainer.objective.running.tolist()) > 0
 
 

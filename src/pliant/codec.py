@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import struct
 import time
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,9 @@ from torch import Tensor  # noqa: E402
 from pliant import container, rate, tiles  # noqa: E402
 from pliant.alpha import decode_alpha, encode_alpha, fill_transparent  # noqa: E402
 from pliant.container import Container, Header  # noqa: E402
+from pliant.entropy import rans  # noqa: E402
 from pliant.errors import DamagedError, MissingError  # noqa: E402
+from pliant.header import write_header  # noqa: E402
 from pliant.image import Source, read  # noqa: E402
 from pliant.layers.exact import RateVector  # noqa: E402
 from pliant.limits import check_limits  # noqa: E402
@@ -75,7 +79,8 @@ class Codec:
             timings: receives seconds per stage.
 
         Raises:
-            UsageError: more than one target or one out of range. LimitError: a target cannot be met.
+            UsageError: more than one target or one out of range.
+            LimitError: a target cannot be met.
         """
         if quality is bpp is size is psnr is None:
             quality = DEFAULT_QUALITY
@@ -92,40 +97,51 @@ class Codec:
             DamagedError: the file is damaged. LimitError: it declares more than the limits allow.
             MissingError: it was written with another model.
         """
+        content = self._checked(data)
+        header = content.header
+        alpha = None
+        if header.has_alpha:
+            alpha = decode_alpha(content.alpha, header.width, header.height)
+        with torch.inference_mode():
+            pixels = self._decode_pixels(content, timings)
+        return Picture(pixels, alpha, content.icc, content.exif, content.xmp)
+
+    def decode_symbols(self, data: bytes, *, timings: Timings | None = None) -> list[Tensor]:
+        """The integers of a file as latents (1, C, h, w) of the padded picture, coarse first.
+
+        Raises like `decode`.
+        """
+        with torch.inference_mode():
+            return self._read_tiles(self._checked(data), timings)
+
+    def _checked(self, data: bytes) -> Container:
+        """The content of a file that this model can decode within the limits."""
         content = container.read(data)
         header = content.header
         check_limits(header)
         if header.model_id != self.loaded.entry.model_id:
             raise MissingError(f"the file needs the model {header.model_id.hex()}, not {self.name}")
-        with torch.inference_mode():
-            pixels = self._decode_pixels(content, timings)
-        alpha = decode_alpha(content.alpha, header.width, header.height) if header.has_alpha else None
-        return Picture(pixels, alpha, content.icc, content.exif, content.xmp)
-
-    def decode_symbols(self, data: bytes, timings: Timings | None = None) -> list[Tensor]:
-        """The symbols in a .pli file as latents (1, C, h, w) of the padded picture, coarse first."""
-        content = container.read(data)
-        check_limits(content.header)
-        with torch.inference_mode():
-            return self._read_tiles(content, timings)
+        if header.rate > RATE_MAX or header.extra_rates:
+            raise DamagedError(f"the model does not know the rate parameter {header.rate}")
+        if header.tile_log2 and (1 << header.tile_log2) % self.model.multiple:
+            raise DamagedError(f"the model does not know tiles of 2**{header.tile_log2} pixels")
+        return content
 
     def _read_tiles(self, content: Container, timings: Timings | None) -> list[Tensor]:
-        header = content.header
-        vector = RateVector(torch.tensor([_checked_rate(header)], device=self.device))
-        height, width = (_round_up(n, self.model.multiple) for n in (header.height, header.width))
+        header, model = content.header, self.model
+        vector = RateVector(torch.tensor([header.rate], device=self.device))
+        height, width = (_round_up(n, model.multiple) for n in (header.height, header.width))
+        plan = tiles.plan(height, width, header.tile_log2)
         whole: list[Tensor] = []
         with _stage(timings, "prior and coder"):
-            for tile, stream in zip(tiles.plan(height, width, header.tile_log2), content.tiles, strict=True):
-                part = walk.read(
-                    self.model.prior, stream, (tile.height, tile.width), vector, self.loaded.tables
-                )
+            for number, (tile, stream) in enumerate(zip(plan, content.tiles, strict=True)):
+                start = _hash_start(header, content.alpha, number)
+                size = (tile.height, tile.width)
+                part = walk.read(model.prior, stream, size, vector, self.loaded.tables, start)
                 if header.tile_count == 1:
                     return part
-                if not whole:
-                    whole = [
-                        torch.zeros(1, p.shape[1], height // (tile.height // p.shape[2]), width // (tile.height // p.shape[2]))
-                        for p in part
-                    ]
+                # symbols fit into 16 bits: half the memory until the last tile has been read
+                whole = whole or tiles.canvas(part, tile, height, width, torch.int16)
                 for target, source in zip(tiles.crop_all(whole, tile, height), part, strict=True):
                     target.copy_(source)
         return whole
@@ -136,6 +152,7 @@ class Codec:
         vector = RateVector(torch.tensor([header.rate], device=self.device))
         with _stage(timings, "synthesis"):
             image = self.model.decoded(symbols, vector)
+            symbols.clear()
         with _stage(timings, "pixels"):
             return to_pixels(image, header.height, header.width, header.channels)
 
@@ -147,9 +164,10 @@ class _Encoding:
         self.codec, self.picture, self.timings = codec, picture, timings
         with _stage(timings, "pixels"):
             self.pixels = fill_transparent(picture.pixels, picture.alpha)
-            self.image = codec.model.pad(to_tensor(self.pixels).to(codec.device))
+            image = codec.model.pad(to_tensor(self.pixels).to(codec.device))
         with _stage(timings, "analysis"):
-            self.latents = codec.model.transform.analysis(self.image)
+            self.latents = codec.model.transform.analysis(image)
+        self.height, self.width = image.shape[2:]  # padded
         self.alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
         self.log2 = tiles.tile_log2(picture.width, picture.height)
         self.file_at = functools.cache(self._file_at)
@@ -159,20 +177,20 @@ class _Encoding:
         if target.quality is not None:
             return self.file_at(rate.to_rate(target.quality))
         if target.psnr is not None:
-            return self.file_at(rate.coarsest_reaching(functools.cache(self._psnr_at), target.psnr))
+            return self.file_at(rate.coarsest_reaching(self._psnr_at, target.psnr))
+        pixels = self.picture.width * self.picture.height
         budget = target.size
         if budget is None:
             assert target.bpp is not None
-            budget = int(target.bpp * self.picture.width * self.picture.height / 8)
-        return self.file_at(rate.largest_within(lambda r: len(self.file_at(r)), int(budget)))
+            budget = int(target.bpp * pixels / 8)
+        found = rate.largest_within(lambda r: len(self.file_at(r)), int(budget), pixels)
+        return self.file_at(found)
 
     def _header(self, r: int) -> Header:
-        grey = self.picture.pixels.shape[2] == 1
-        layout = ("L" if grey else "RGB") + ("" if self.picture.alpha is None else "A")
         return Header(
             width=self.picture.width,
             height=self.picture.height,
-            layout=layout,  # type: ignore[arg-type]
+            layout=self.picture.layout,
             model_id=self.codec.loaded.entry.model_id,
             rate=r,
             tile_log2=self.log2,
@@ -180,18 +198,19 @@ class _Encoding:
         )
 
     def _file_at(self, r: int) -> bytes:
-        model = self.codec.model
+        model, tables = self.codec.model, self.codec.loaded.tables
         vector = RateVector(torch.tensor([r], device=self.codec.device))
-        height, width = self.image.shape[2:]
+        header = self._header(r)
         streams = []
         with _stage(self.timings, "prior and coder"):
-            scaled = model.scale(self.latents, vector)
-            for tile in tiles.plan(height, width, self.log2):
-                part = tiles.crop_all(scaled, tile, height)
+            for number, tile in enumerate(tiles.plan(self.height, self.width, self.log2)):
+                part = model.scale(tiles.crop_all(self.latents, tile, self.height), vector)
+                start = _hash_start(header, self.alpha, number)
                 size = (tile.height, tile.width)
-                streams.append(walk.write(model.prior, part, size, vector, self.codec.loaded.tables, model.strength))
+                stream = walk.write(model.prior, part, size, vector, tables, model.strength, start)
+                streams.append(stream)
         p = self.picture
-        return container.write(Container(self._header(r), tuple(streams), self.alpha, p.icc, p.exif, p.xmp))
+        return container.write(Container(header, tuple(streams), self.alpha, p.icc, p.exif, p.xmp))
 
     def _psnr_at(self, r: int) -> float:
         decoded = self.codec.decode(self.file_at(r)).pixels.astype(np.float64)
@@ -203,10 +222,13 @@ def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
-def _checked_rate(header: Header) -> int:
-    if header.rate > RATE_MAX or header.extra_rates:
-        raise DamagedError(f"the file has a rate parameter that this model does not know: {header.rate}")
-    return header.rate
+def _hash_start(header: Header, alpha: bytes | None, number: int) -> int:
+    """Where the symbol hash of a tile starts: a stream fits only its own header, alpha and place.
+
+    Hashes the bytes of the header, the CRC-32 of the alpha section and the number of the tile.
+    """
+    bound = write_header(header) + struct.pack("<II", zlib.crc32(alpha or b""), number)
+    return rans.symbol_hash(np.frombuffer(bound, np.uint8).astype(np.int32))
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

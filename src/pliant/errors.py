@@ -10,7 +10,7 @@ class PliantError(Exception):
 
 
 class UsageError(PliantError):
-    """The request itself makes no sense (unknown option, contradictory targets, unsupported input)."""
+    """The request makes no sense: unknown option, contradictory targets, unsupported input."""
 
     exit_code = 2
 

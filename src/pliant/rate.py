@@ -84,7 +84,7 @@ def largest_within(size_at: Callable[[int], int], budget: int, pixels: int) -> i
     start = RATE_MAX / 2 - (math.log(8 * max(budget, 1) / pixels / _TYPICAL_BPP)) / _SIZE_SLOPE
     # Aims at the middle of the sizes that end the search.
     close = math.log(CLOSE_SIZE)
-    _close_in(log_size, (wanted + close, wanted), start, _SIZE_SLOPE, above=False)
+    _close_in(log_size, (wanted + close, wanted), start, _SIZE_SLOPE)
     fitting = {rate: size for rate, size in tried.items() if size <= budget}
     if not fitting:
         raise LimitError(
@@ -110,7 +110,7 @@ def coarsest_reaching(psnr_at: Callable[[int], float], wanted: float) -> int:
         return tried[rate]
 
     start = RATE_MAX / 2 - (wanted - _TYPICAL_PSNR) / _PSNR_SLOPE
-    _close_in(psnr, (wanted, wanted + CLOSE_PSNR), start, _PSNR_SLOPE, above=True)
+    _close_in(psnr, (wanted, wanted + CLOSE_PSNR), start, _PSNR_SLOPE)
     reaching = [rate for rate, found in tried.items() if found >= wanted]
     if not reaching:
         raise LimitError(
@@ -124,18 +124,14 @@ def _close_in(
     goal: tuple[float, float],
     start: float,
     slope: float,
-    *,
-    above: bool,
 ) -> None:
     """Tries rate parameters until a value, falling with them, lies within the goal.
 
     Brackets the goal from the start by the typical slope, then by false position, every third time
-    by bisection. When no value meets the goal, it has tried the finest rate parameter (`above`) or
-    the coarsest, or has found one on the right side of the goal.
+    by bisection. An end of the range has been tried when no value lies on its side of the goal.
 
     Args:
         goal: lowest and highest value that end the search.
-        above: whether a value above the goal meets the target, too, or one below.
     """
     low, high = goal
     aim = (low + high) / 2

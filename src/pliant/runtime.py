@@ -1,4 +1,7 @@
-"""Settings of the process that keep small networks fast; call `prepare` before torch is imported."""
+"""Settings of the process that keep small networks fast.
+
+Call `prepare` before torch is imported.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def prepare() -> None:
-    """Keeps OpenMP threads from spinning beside a busy neighbour, and large buffers from being mapped anew.
+    """Keeps threads from spinning beside busy neighbours, large buffers from being mapped anew.
 
-    Activations above 32 MB are otherwise mapped and unmapped by every operation, and each page faults: 5 to 25 %
-    of the time at 1080p, more for larger pictures. glibc only; elsewhere nothing happens.
+    Activations above 32 MB are otherwise mapped and unmapped by every operation, and each page
+    faults: 5 to 25 % of the time at 1080p, more for larger pictures. glibc only; elsewhere nothing
+    happens.
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")

@@ -1,14 +1,18 @@
-"""Which part of each latent belongs to which tile: squares with streams and contexts of their own."""
+"""Which part of each latent belongs to which tile.
+
+Tiles are squares with streams and contexts of their own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 ONE_TILE_PIXELS = 4 << 20  # pictures up to this size are one tile
-TILE_LOG2 = 10
+TILE_LOG2 = 10  # of the side of a tile
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,15 @@ def plan(height: int, width: int, log2: int) -> Iterator[Tile]:
 def crop_all(latents: Sequence[Tensor], tile: Tile, picture_height: int) -> list[Tensor]:
     """The part of every latent that belongs to the tile."""
     return [tile.crop(latent, picture_height) for latent in latents]
+
+
+def canvas(
+    part: Sequence[Tensor], tile: Tile, height: int, width: int, dtype: torch.dtype
+) -> list[Tensor]:
+    """Zeros of the shapes that the latents `part` of one tile have for the whole padded picture."""
+    whole = []
+    for latent in part:
+        factor = tile.height // latent.shape[2]
+        shape = (1, latent.shape[1], height // factor, width // factor)
+        whole.append(torch.zeros(shape, dtype=dtype, device=latent.device))
+    return whole

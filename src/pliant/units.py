@@ -1,4 +1,4 @@
-"""Numbers on which the file, the networks and the command line must agree. Standard library only."""
+"""Numbers on which file, networks and command line must agree. Standard library only."""
 
 from __future__ import annotations
 

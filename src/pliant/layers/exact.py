@@ -76,9 +76,9 @@ class RateBias(nn.Module):
 class ExactConv2d(nn.Module):
     """Convolution with integer weights times 2**-shift; returns exact sums without bias.
 
-    Input: activations (B, in_channels, H, W), integers in [0, 127]; their dtype says how to compute:
-    float32, bfloat16 (training only) or uint8 (int8 kernels). Output: sums (B, out_channels, H, W)
-    in activation units. Zero padding keeps the size.
+    Input: activations (B, in_channels, H, W), integers in [0, 127]; their dtype says how to
+    compute: float32, bfloat16 (training only) or uint8 (int8 kernels). Output: sums
+    (B, out_channels, H, W) in activation units. Zero padding keeps the size.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
-"""The exact convolutions on int8 kernels (oneDNN, through torch): the same integers, some four times faster.
+"""The exact convolutions on int8 kernels (oneDNN, through torch): the same integers, faster.
 
-Activations are uint8 tensors, weights int8. Ranges are small enough (127 * 127 * 2 < 2**15) that kernels which add
-pairs of products in 16 bits, as older x86 ones do, cannot saturate; sums come back as the same exact float32 that
-the float32 convolution gives. `pliant.models.registry` uses it only after the stored test walk has agreed.
+Activations are uint8 tensors, weights int8. The ranges are small enough (127 * 127 * 2 < 2**15)
+that kernels which add pairs of products in 16 bits, as older x86 ones do, cannot saturate; sums
+come back as the same exact float32 that the float32 convolution gives. `pliant.models.registry`
+uses it only after the stored test walk has agreed.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ EXACT_SUM = float(1 << 24)
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
-    """`function.apply(*arguments)`, typed."""
-    out: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    """`function.apply(*arguments)`, which torch leaves untyped, with one result."""
+    out: Tensor = function.apply(*arguments)
     return out
 
 
@@ -65,7 +65,7 @@ class _Round(torch.autograd.Function):
 
 
 class _Distribution(torch.autograd.Function):
-    """(index, mean) from a network's corrections and the explicit scale; gradients straight through."""
+    """(index, mean) from corrections and the explicit scale; gradients straight through."""
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, correction: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,8 +115,8 @@ def distribution(mean: Tensor, correction: Tensor, scale: Tensor) -> tuple[Tenso
     Args:
         mean: real, 1/16 steps. correction: real, 1/16 indices, added to `scale` (1/16 indices).
     """
-    out: tuple[Tensor, Tensor] = _Distribution.apply(mean, correction, scale)  # type: ignore
-    return out
+    index, mean = _Distribution.apply(mean, correction, scale)  # type: ignore[no-untyped-call]
+    return index, mean
 
 
 def compand(magnitude: Tensor) -> Tensor:

@@ -35,7 +35,6 @@ from pliant.layers.exact import (
 from pliant.layers.integers import EXACT_SUM
 from pliant.models.base import ImageModel
 from pliant.priors.lowband import LowBandPrior
-from pliant.units import RATE_MAX
 
 FORMAT = "pliant-weights-1"
 _TEST_SIZE = (64, 128)

@@ -40,7 +40,8 @@ class CheckerboardPrior(nn.Module):
         self.anchors = LaplaceHead(width, planes)
         self.context = ExactLayer([(width, 1), (2 * planes, 3)], width)
         self.others = LaplaceHead(width, planes)
-        self.dtype = torch.float32  # training may run the convolutions in bfloat16
+        # of activations: training may use bfloat16, coding uint8 where int8 kernels are exact
+        self.dtype = torch.float32
 
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `walk.Prior`; `size` in multiples of 4 * factor."""

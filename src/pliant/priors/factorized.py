@@ -12,13 +12,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pliant.layers.exact import RateBias, RateVector
-from pliant.layers.integers import round_clamp
-from pliant.layers.quantize import SCALES
+from pliant.layers.integers import INDEX_MAX, MEAN_MAX, round_clamp
 from pliant.priors.walk import Schedule, Step
 
 INDEX_UNIT = 16.0  # scales are computed in 1/16 of a table index
 INDEX_OF_ONE = 22.5  # the table index whose Laplacian has a scale of one quantiser step
-MEAN_LIMIT = 4095.0  # 256 steps, in 1/16
 
 
 def laplace_step(mean: Tensor, scale: Tensor) -> Step:
@@ -30,8 +28,8 @@ def laplace_step(mean: Tensor, scale: Tensor) -> Step:
     """
     index = round_clamp(scale, -2048, 2048) + INDEX_OF_ONE * INDEX_UNIT
     return Step(
-        index=round_clamp(index * (1 / INDEX_UNIT), 0, SCALES - 1),
-        mean=round_clamp(mean, -MEAN_LIMIT, MEAN_LIMIT),
+        index=round_clamp(index * (1 / INDEX_UNIT), 0, INDEX_MAX),
+        mean=round_clamp(mean, -MEAN_MAX, MEAN_MAX),
     )
 
 

@@ -79,7 +79,8 @@ class HyperPrior(nn.Module):
         self.side = FactorizedPrior(side, 4 * factor)
         self.synthesis = HyperSynthesis(side, width, 2)
         self.head = LaplaceHead(width, channels, means)
-        self.dtype = torch.float32  # training may run the convolutions in bfloat16
+        # of activations: training may use bfloat16, coding uint8 where int8 kernels are exact
+        self.dtype = torch.float32
 
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `walk.Prior`; `size` in multiples of 4 * factor."""

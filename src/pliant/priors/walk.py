@@ -38,7 +38,13 @@ Schedule = Generator[Step, Tensor, None]
 
 
 class Prior(Protocol):
-    """What the drivers need of a prior; `latents` are coarse first, in quantiser steps."""
+    """What the drivers need of a prior; `latents` are coarse first, in quantiser steps.
+
+    Attributes:
+        dtype: of activations: float32, bfloat16 (training) or uint8 (int8 kernels).
+    """
+
+    dtype: torch.dtype
 
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """Yields the steps of a picture of padded `size` (height, width), receives the symbols."""
@@ -102,8 +108,6 @@ def _unflat(values: np.ndarray, like: Tensor) -> Tensor:
     return rows.permute(0, 3, 1, 2)
 
 
-
-
 @torch.inference_mode()
 def write(
     prior: Prior,
@@ -112,8 +116,15 @@ def write(
     rate: RateVector,
     tables: Tables,
     strength: float,
+    hash_start: int = rans.HASH_START,
 ) -> bytes:
-    """Chooses the symbols of one tile (B = 1) and codes them, with a hash of all of them."""
+    """Chooses the symbols of one tile (B = 1) and codes them, with a hash of all of them.
+
+    Args:
+        latents: real tensors in quantiser steps.
+        strength: of rate-distortion-optimised rounding, see `choose_symbols`.
+        hash_start: binds the stream to what surrounds it; `read` must get the same.
+    """
     schedule = prior.schedule(size, rate)
     step: Step | None = next(schedule)
     symbols: list[np.ndarray] = []
@@ -136,7 +147,7 @@ def write(
         np.concatenate(indices),
         np.concatenate(means),
         tables,
-        checksum=rans.symbol_hash(values),
+        checksum=rans.symbol_hash(values, hash_start),
     )
 
 
@@ -147,17 +158,18 @@ def read(
     size: tuple[int, int],
     rate: RateVector,
     tables: Tables,
+    hash_start: int = rans.HASH_START,
 ) -> list[Tensor]:
     """Decodes what `write` wrote: integer latents, coarse first.
 
     Raises:
-        DamagedError: the stream is damaged or was written with other weights.
+        DamagedError: the stream is damaged, belongs elsewhere or was written with other weights.
     """
     decoder = rans.Decoder(data, tables)
     schedule = prior.schedule(size, rate)
     step: Step | None = next(schedule)
     parts: list[Tensor] = []
-    fingerprint = rans.HASH_START
+    fingerprint = hash_start
     while step is not None:
         values = decoder.read(_flat(step.index, torch.uint8), _flat(step.mean, torch.int16))
         fingerprint = rans.symbol_hash(values, fingerprint)

@@ -20,13 +20,8 @@ from torch import Tensor, nn
 from pliant.errors import MissingError, PliantError, UsageError
 from pliant.models import registry
 from pliant.training import recipes, validate
-from pliant.training.checkpoint import (
-    RESTORATION,
-    State,
-    load_average,
-    load_weights,
-    read_checkpoint,
-)
+from pliant.training.checkpoint import RESTORATION, State, load_average, load_weights
+from pliant.training.checkpoint import read_checkpoint as read
 from pliant.training.data import Batches, PhotoStore
 from pliant.training.journal import Journal, stop_signals
 from pliant.training.losses import OBJECTIVES
@@ -174,7 +169,7 @@ class Trainer:
 
     def load(self) -> None:
         """Continues from the checkpoint of the run folder."""
-        state = read_checkpoint(self.output / CHECKPOINT)
+        state = read(self.output / CHECKPOINT)
         optional = () if self.recipe.stage == "restore" else (RESTORATION,)
         load_weights(self.model, state["model"], optional)
         load_weights(self.average, state["average"], optional)
@@ -204,9 +199,10 @@ def usable_device(name: str) -> torch.device:
 class Run:
     """Steps, log lines, checkpoints and validation of one run until its schedule ends."""
 
-    def __init__(self, trainer: Trainer, journal: Journal, valid: str | None) -> None:
-        self.trainer, self.journal = trainer, journal
-        self.validation = validate.Validation(valid) if valid else None
+    def __init__(
+        self, trainer: Trainer, journal: Journal, validation: validate.Validation | None
+    ) -> None:
+        self.trainer, self.journal, self.validation = trainer, journal, validation
 
     def work(self, minutes: float | None, stopped: Callable[[], bool]) -> None:
         """Trains until the schedule ends or `stopped` says so; saves at the end of either."""
@@ -287,8 +283,10 @@ def train(
     if minutes is not None and not minutes > 0:
         raise UsageError("minutes must be positive")
     going_on = _check_folder(recipe, output, resume)
+    validation = validate.Validation(valid) if valid else None
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
+    torch.backends.cudnn.deterministic = True
     trainer = Trainer(recipe, folders, output, device)
     try:
         if going_on:
@@ -303,7 +301,7 @@ def train(
                 journal.note(f"step {trainer.step} goes on with other settings")
             (output / RECIPE).write_text(settings)
             with stop_signals() as stopped:
-                Run(trainer, journal, valid).work(minutes, stopped)
+                Run(trainer, journal, validation).work(minutes, stopped)
                 if stopped():
                     raise KeyboardInterrupt
         finally:
