@@ -157,7 +157,7 @@ def _line(name: str, row: dict[str, Any], seconds: float) -> str:
     check = "ok" if row["self_check"] else "DIFFERS"
     exact, control = (f"{row[a]:3d} {row[b]:3d}" for a, b in (COUNTS[:2], COUNTS[2:]))
     return (
-        f"{name:36s} of {row['files']:3d} files: symbols, tables {exact}   self-check {check:8s}"
+        f"{name:38s} of {row['files']:3d} files: symbols, tables {exact}   self-check {check:8s}"
         f" control {control}   {seconds:5.1f} s"
     )
 

@@ -7,6 +7,7 @@ Prints one JSON object. The folder holds the weights, the files and the streams 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -34,6 +35,7 @@ from pliant.models import registry, weights
 from pliant.priors import walk
 from pliant.priors.walk import Prior
 
+WEIGHTS = "weights.safetensors"
 CROP = 256  # pixels, of pictures for what is slow: batches, the reference coder
 DTYPES = {"int8": torch.uint8, "float32": torch.float32}
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -65,17 +67,15 @@ def digest(tensors: Sequence[Tensor]) -> str:
 
 
 def codec_of(job: Job) -> Codec:
-    """The model with the folder's weights, in the job's arithmetic; nothing is checked."""
-    content = (Path(job.folder) / "weights.safetensors").read_bytes()
-    entry = registry.entry(job.model)
-    model = entry.build(**entry.config)
-    tables = weights.load(model, content)
-    model.eval().requires_grad_(False)
-    model.prior.dtype = DTYPES[job.arithmetic]
-    sha256 = hashlib.sha256(content).hexdigest()
-    return Codec(
-        registry.Loaded(registry.Entry(job.model, entry.build, sha256=sha256), model, tables)
-    )
+    """The model with the folder's weights as the registry loads it, then in the job's arithmetic."""
+    path = Path(job.folder) / WEIGHTS
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = dataclasses.replace(registry.entry(job.model), file=WEIGHTS, sha256=sha256)
+    registry.MODELS[entry.name] = entry
+    setattr(registry, "_FOLDER", path.parent)  # noqa: B010
+    loaded = registry.load(entry.name)
+    loaded.model.prior.dtype = DTYPES[job.arithmetic]
+    return Codec(loaded)
 
 
 def force_layout(name: str) -> None:

@@ -19,6 +19,7 @@ from pliant.layers.quantize import MEAN_UNIT, SCALES
 from pliant.priors.walk import Schedule, Step
 
 COARSE_INDEX = 20.0  # one table for all symbols of the coarse level
+OUTPUT_GAIN = 2.0  # the random network then uses about as many tables as a trained one
 
 
 class FloatPrior(nn.Module):
@@ -35,19 +36,18 @@ class FloatPrior(nn.Module):
         super().__init__()
         self.dtype = torch.float32
         self.factor = factor
-        self.net = nn.Sequential(
-            nn.Conv2d(9, width, 3, padding=1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(width, 18, 1),
-        )
+        first, second = (nn.Conv2d(c, width, 3, padding=1) for c in (9, width))
+        last = nn.Conv2d(width, 18, 1)
+        for layer in (first, second):
+            nn.init.kaiming_normal_(layer.weight)
+        nn.init.normal_(last.weight, std=OUTPUT_GAIN * (2 / width) ** 0.5)
+        self.net = nn.Sequential(first, nn.LeakyReLU(0.1), second, nn.LeakyReLU(0.1), last)
 
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `pliant.priors.walk.Prior`."""
         shape = (len(rate.rate), 9, size[0] // self.factor, size[1] // self.factor)
         symbols = yield Step(torch.full(shape, COARSE_INDEX), torch.zeros(shape))
-        features = F.interpolate(torch.tanh(symbols / 8), scale_factor=2, mode="nearest")
+        features = F.interpolate(symbols.clamp(-16, 16) / 4, scale_factor=2, mode="nearest")
         mean, scale = self.net(features).chunk(2, 1)
         bounds = torch.from_numpy(laplace_scale(torch.arange(SCALES - 1) + 0.5)).float()
         index = torch.searchsorted(bounds, torch.exp(scale).contiguous())

@@ -191,32 +191,32 @@ def test_restoration_learns(make: Make, start: str) -> None:
 
 def test_a_run_folder_holds_the_run(photo_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    recipe = dataclasses.replace(PRIOR, steps=100, batch=1, validate_every=60, save_every=50)
+    recipe = dataclasses.replace(PRIOR, steps=10, batch=1, validate_every=6, save_every=5)
     folders, output = [str(photo_folder)], tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validate, "RATES", (1408,))
         patch.setattr(validate, "LARGEST", 64)
-        patch.setattr(loop, "LOG_EVERY", 40)
+        patch.setattr(loop, "LOG_EVERY", 4)
         train(recipe, folders, output, valid=folders[0])
     names = {p.name for p in output.iterdir()}
     assert names == {
         *("recipe.json", "log.txt", "checkpoint.pt", "validation.jsonl", "rd.png", "rd.svg"),
-        *("average-000060.pt", "average-000100.pt"),
+        *("average-000006.pt", "average-000010.pt"),
     }
     assert json.loads((output / "recipe.json").read_text()) == dataclasses.asdict(recipe)
     log = (output / "log.txt").read_text().splitlines()
     words = [line.split()[0] + line.split()[1] for line in log]
-    assert words == ["step40", "valid60", "step80", "valid100"]
+    assert words == ["step4", "valid6", "step8", "valid10"]
     for word in ("minutes", "loss", "norm", "skipped", "lr", "steps/s", "values"):
         assert f" {word} " in log[0]
     history = [json.loads(t) for t in (output / "validation.jsonl").read_text().splitlines()]
-    assert [h["step"] for h in history] == [60, 100]
+    assert [h["step"] for h in history] == [6, 10]
     (bpp, psnr) = history[1]["points"][0]
     assert 0 < bpp < 8
     assert 15 < psnr < 60
     saved = torch.load(output / "checkpoint.pt", weights_only=True)
-    last = torch.load(output / "average-000100.pt", weights_only=True)
-    assert saved["step"] == 100
+    last = torch.load(output / "average-000010.pt", weights_only=True)
+    assert saved["step"] == 10
     assert same(saved["average"], last["average"])
 
 
@@ -295,7 +295,10 @@ def test_refusals(photo_folder: Path, tmp_path: Path, start: str) -> None:
     assert not new.exists()
 
 
-def test_command_line_refusals(photo_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_refusals(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = [str(photo_folder), "--output", str(tmp_path / "run")]
     for arguments, message in (
         (["nothing"], "unknown recipe 'nothing'"),
         (["pyramid", "--set", "colour=red"], "no setting 'colour'"),
@@ -307,7 +310,7 @@ def test_command_line_refusals(photo_folder: Path, capsys: pytest.CaptureFixture
         (["pyramid", "--set", "model=none"], "there is no model 'none'"),
         (["pyramid", "--device", "toaster"], "device 'toaster'"),
     ):
-        assert pliant(["train", arguments[0], str(photo_folder), *arguments[1:]]) == 2
+        assert pliant(["train", arguments[0], *common, *arguments[1:]]) == 2
         assert message in capsys.readouterr().err
 
 

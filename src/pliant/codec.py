@@ -246,14 +246,18 @@ def to_pixels(image: Tensor, height: int, width: int, channels: int) -> np.ndarr
     return rounded.contiguous().cpu().numpy()
 
 
-@functools.lru_cache(maxsize=4)
 def load(model: str = "default", device: str = "cpu") -> Codec:
-    """A codec that keeps its model warm; the same object for the same arguments.
+    """A codec that keeps its model warm; the same object for the same model and device.
 
     Raises:
         MissingError: weights are missing or wrong. UsageError: there is no such model.
     """
-    return Codec(registry.load(model, device))
+    return _load(registry.entry(model).name, device)
+
+
+@functools.lru_cache(maxsize=4)
+def _load(name: str, device: str) -> Codec:
+    return Codec(registry.load(name, device))
 
 
 def model_for(data: bytes) -> Codec:

@@ -148,7 +148,7 @@ class ExactLayer(nn.Module):
 
     def __init__(self, inputs: list[tuple[int, int]], channels: int, variants: int = 1) -> None:
         super().__init__()
-        gain = len(inputs) ** -0.5
+        gain = 0.5 * len(inputs) ** -0.5  # inputs are positive: leave room before 127
         self.convs = nn.ModuleList(
             ExactConv2d(c, channels, k, 8 if k > 1 else 7, gain) for c, k in inputs
         )

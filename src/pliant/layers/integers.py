@@ -37,7 +37,11 @@ class _Grid(torch.autograd.Function):
 
 
 class _Requantise(torch.autograd.Function):
-    """round(sum + bias) clamped to [0, 127]; gradients pass where the result is strictly inside."""
+    """round(sum + bias) clamped to [0, 127]; gradients pass inside, and where they lead back inside.
+
+    A unit that is stuck at an end for every input could otherwise never leave it. At zero, where
+    half of the units rest as with any rectifier, a tenth of the gradient is enough.
+    """
 
     @staticmethod
     def forward(ctx: Any, total: Tensor, bias: Tensor) -> Tensor:
@@ -48,7 +52,8 @@ class _Requantise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         (y,) = ctx.saved_tensors
-        grad = grad * ((y > 0) & (y < ACTIVATION_MAX))
+        inside = torch.where(y > 0, (y < ACTIVATION_MAX) | (grad > 0), 0.1 * (grad < 0))
+        grad = grad * inside.to(grad.dtype)
         return grad, grad.float().sum((2, 3), keepdim=True)
 
 

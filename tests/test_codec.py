@@ -1,0 +1,357 @@
+"""The main path with the shipped weights: behaviour, not quality; skipped without weights."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from weights import needs_weights
+
+from pliant import codec, container, tiles
+from pliant.container import Container
+from pliant.errors import DamagedError, LimitError, MissingError, UsageError
+from pliant.picture import Picture
+from pliant.priors import walk
+from pliant.units import RATE_MAX
+
+pytestmark = needs_weights
+
+
+@pytest.fixture(scope="module")
+def warm() -> codec.Codec:
+    return codec.load()
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "ONE_TILE_PIXELS", 0)
+    monkeypatch.setattr(tiles, "TILE_LOG2", 6)
+
+
+def psnr(first: Any, second: Any) -> float:
+    """dB between arrays of 0..255."""
+    error = float(np.mean((np.asarray(first, float) - np.asarray(second, float)) ** 2))
+    return 99.0 if error == 0 else 10 * float(np.log10(255**2 / error))
+
+
+def resealed(data: bytes, **changes: Any) -> bytes:
+    """The file with other header fields or other parts, all checksums right."""
+    content = container.read(data)
+    parts = {key: changes.pop(key) for key in list(changes) if hasattr(content, key)}
+    header = replace(content.header, **changes)
+    return container.write(replace(content, header=header, **parts))
+
+
+def waves(height: int, width: int, channels: int = 3) -> Any:
+    """A smooth picture, uint8 (height, width, channels)."""
+    yy, xx = np.mgrid[:height, :width]
+    planes = [128 + 90 * np.sin(xx / 9 + c) * np.cos(yy / 7 - c) for c in range(channels)]
+    return np.stack(planes, -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(1, 1), (1, 5000), (5000, 1), (17, 33), (63, 63), (64, 64), (65, 65), (63, 65), (2, 127)],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_size_comes_back(warm: codec.Codec, size: tuple[int, int], channels: int) -> None:
+    pixels = waves(*size, channels)
+    picture = warm.decode(warm.encode(Picture(pixels), quality=90))
+    assert picture.pixels.shape == pixels.shape
+    assert picture.alpha is None
+    assert psnr(picture.pixels, pixels) > 30
+
+
+def alphas(height: int, width: int) -> dict[str, Any]:
+    yy, xx = np.mgrid[:height, :width]
+    hole = np.hypot(yy - height / 2, xx - width / 2) > height / 3
+    return {
+        "opaque": np.full((height, width), 255, np.uint8),
+        "constant": np.full((height, width), 7, np.uint8),
+        "empty": np.zeros((height, width), np.uint8),
+        "soft": ((3 * xx + yy) % 256).astype(np.uint8),
+        "mask": (255 * hole).astype(np.uint8),
+    }
+
+
+@pytest.mark.parametrize("kind", ["opaque", "constant", "empty", "soft", "mask"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_alpha_comes_back_exactly(warm: codec.Codec, channels: int, kind: str) -> None:
+    pixels, alpha = waves(90, 70, channels), alphas(90, 70)[kind]
+    data = warm.encode(Picture(pixels, alpha), quality=90)
+    picture = warm.decode(data)
+    assert picture.layout == ("LA" if channels == 1 else "RGBA")
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha, alpha)
+    seen = alpha > 0
+    if seen.any():
+        assert psnr(picture.pixels[seen], pixels[seen]) > 30
+    else:
+        assert len(data) < 120
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("size", [(64, 64), (65, 64), (130, 190), (1, 300)])
+def test_several_tiles(warm: codec.Codec, photo: Any, size: tuple[int, int]) -> None:
+    pixels = photo[: size[0], : size[1]]
+    alpha = alphas(*pixels.shape[:2])["soft"] | 1
+    data = warm.encode(Picture(pixels, alpha), quality=85)
+    header = container.read_header(data)
+    assert header.tile_log2 == 6
+    assert header.tile_count == -(-pixels.shape[0] // 64) * -(-pixels.shape[1] // 64)
+    picture = warm.decode(data)
+    assert np.array_equal(picture.alpha, alpha)  # type: ignore[arg-type]
+    assert psnr(picture.pixels, pixels) > 28
+
+
+def test_tiles_change_no_pixel_beyond_their_rounding(
+    warm: codec.Codec, photo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No seams: the transform runs over the whole picture, only the contexts end at a tile."""
+    pixels = photo[:192, :256]
+    whole = warm.decode(warm.encode(pixels, quality=100)).pixels
+    monkeypatch.setattr(tiles, "ONE_TILE_PIXELS", 0)
+    monkeypatch.setattr(tiles, "TILE_LOG2", 6)
+    tiled = warm.decode(warm.encode(pixels, quality=100)).pixels
+    assert psnr(whole, tiled) > 40
+    assert abs(psnr(whole, pixels) - psnr(tiled, pixels)) < 0.5
+
+
+def test_quality_is_monotone(warm: codec.Codec, photos: dict[str, Any]) -> None:
+    falls = 0
+    for pixels in (photos["chelsea"][50:178, 100:292], photos["astronaut"][:128, 180:308]):
+        files = [warm.encode(pixels, quality=100 * level / 20) for level in range(21)]
+        sizes = np.array([len(data) for data in files])
+        values = np.array([psnr(warm.decode(data).pixels, pixels) for data in files])
+        falls += int((np.diff(sizes) <= 0).sum())
+        assert values.min() == values[0]
+        assert np.diff(values).min() > -0.05
+    assert falls == 0
+
+
+def test_the_finest_steps_of_quality_hardly_ever_invert(warm: codec.Codec, photo: Any) -> None:
+    sizes = [len(warm.encode(photo[90:186, 100:196], quality=40 + k / 4)) for k in range(21)]
+    assert (np.diff(sizes) < 0).sum() <= 2
+    assert sizes[-1] > sizes[0]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9])
+def test_sizes_are_met(warm: codec.Codec, photo: Any, share: float) -> None:
+    pixels = photo[90:186, 100:228]
+    low, high = (len(warm.encode(pixels, quality=q)) for q in (0, 100))
+    budget = round(low * (high / low) ** share)
+    size = len(warm.encode(pixels, size=budget))
+    assert 0.97 * budget - 2 <= size <= budget
+    bpp = 8 * budget / pixels[..., 0].size
+    assert len(warm.encode(pixels, bpp=bpp)) * 8 <= bpp * pixels[..., 0].size
+
+
+def test_psnr_is_met(warm: codec.Codec, photo: Any) -> None:
+    pixels = photo[90:186, 100:228]
+    low, high = (psnr(warm.decode(warm.encode(pixels, quality=q)).pixels, pixels) for q in (0, 100))
+    for share in (0.2, 0.5, 0.8):
+        wanted = low + share * (high - low)
+        found = psnr(warm.decode(warm.encode(pixels, psnr=wanted)).pixels, pixels)
+        assert wanted <= found < wanted + 0.3
+    with pytest.raises(LimitError, match=re.escape(f"the best is {high:.2f} dB")):
+        warm.encode(pixels, psnr=high + 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (40, 50), (160, 200)])
+def test_the_smallest_size_is_named_and_works(
+    warm: codec.Codec, photo: Any, size: tuple[int, int]
+) -> None:
+    pixels = photo[: size[0], : size[1]]
+    with pytest.raises(LimitError, match=r"smallest file has \d+ bytes") as caught:
+        warm.encode(pixels, size=20)
+    smallest = int(re.findall(r"has (\d+) bytes", str(caught.value))[0])
+    assert len(warm.encode(pixels, size=smallest)) <= smallest
+
+
+def test_targets_that_make_no_sense(warm: codec.Codec) -> None:
+    pixels = waves(8, 8)
+    wrong: list[dict[str, Any]] = [{"quality": 101}, {"quality": 50, "size": 900}, {"bpp": -1}]
+    for target in wrong:
+        with pytest.raises(UsageError):
+            warm.encode(pixels, **target)
+
+
+def test_the_analysis_runs_once_and_files_are_made_once(
+    warm: codec.Codec, photo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def spy(*args: Any, **more: Any) -> Any:
+            calls.append(name)
+            return function(*args, **more)
+
+        monkeypatch.setattr(owner, name, spy)
+
+    counted(warm.model.transform, "analysis")
+    counted(walk, "write")
+    targets: list[dict[str, Any]] = [{"size": 3000}, {"bpp": 0.7}, {"psnr": 30}, {"quality": 3}]
+    for target in targets:
+        calls.clear()
+        warm.encode(photo[:128, :192], **target)
+        assert calls.count("analysis") == 1
+        assert calls.count("write") <= (1 if "quality" in target else 10)
+
+
+def test_the_same_input_gives_the_same_bytes(warm: codec.Codec, photo: Any) -> None:
+    again = codec.Codec(warm.loaded)
+    for target in ({"quality": 70.0}, {"size": 2500}):
+        data = warm.encode(photo[:100, :90], **target)
+        assert again.encode(photo[:100, :90], **target) == data
+        assert np.array_equal(warm.decode(data).pixels, again.decode(data).pixels)
+
+
+def test_inputs_of_all_kinds_are_the_same_picture(warm: codec.Codec, photo: Any) -> None:
+    pixels = photo[:40, :50]
+    data = codec.encode(pixels)
+    assert data == warm.encode(pixels, quality=50) == warm.encode(Image.fromarray(pixels))
+    assert data == warm.encode(Picture(pixels))
+    decoded = codec.decode(data)
+    assert (decoded.mode, decoded.size) == ("RGB", (50, 40))
+    assert np.array_equal(np.asarray(decoded), warm.decode(data).pixels)
+    assert codec.model_for(data) is codec.load()
+
+
+def test_metadata_travels_and_does_not_touch_the_picture(warm: codec.Codec) -> None:
+    plain = Picture(waves(30, 40))
+    exif = b"II*\0\x08\0\0\0\0\0\0\0\0\0"
+    rich = replace(plain, icc=b"profile" * 50, exif=exif, xmp=b"<x:xmpmeta/>")
+    picture = warm.decode(warm.encode(rich))
+    assert (picture.icc, picture.exif, picture.xmp) == (rich.icc, rich.exif, rich.xmp)
+    assert np.array_equal(picture.pixels, warm.decode(warm.encode(plain)).pixels)
+
+
+def test_another_model_is_missing(warm: codec.Codec) -> None:
+    data = resealed(warm.encode(waves(20, 20)), model_id=b"\xde\xad\xbe\xef")
+    for function in (warm.decode, warm.decode_symbols, codec.decode):
+        with pytest.raises(MissingError, match="deadbeef") as caught:
+            function(data)
+        assert caught.value.exit_code == 5
+
+
+def test_files_say_whether_they_are_portable(
+    warm: codec.Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = waves(20, 20)
+    assert container.read_header(warm.encode(pixels)).portable
+    monkeypatch.setattr(warm.model, "portable", False)
+    data = warm.encode(pixels)
+    assert not container.read_header(data).portable
+    assert warm.decode(data).pixels.shape == (20, 20, 3)
+
+
+@pytest.mark.parametrize("rate", [RATE_MAX + 1, 65535])
+def test_rates_out_of_range_are_damage(warm: codec.Codec, rate: int) -> None:
+    data = warm.encode(waves(20, 20))
+    with pytest.raises(DamagedError, match="rate"):
+        warm.decode(resealed(data, rate=rate))
+    with pytest.raises(DamagedError, match="rate"):
+        warm.decode(resealed(data, extra_rates=(5,)))
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (90, 200, 30)])
+def test_a_constant_picture_costs_almost_nothing(
+    warm: codec.Codec, colour: tuple[int, int, int]
+) -> None:
+    data = warm.encode(np.full((256, 384, 3), colour, np.uint8), quality=50)
+    assert 8 * len(data) / (256 * 384) < 0.02
+    assert np.abs(warm.decode(data).pixels.astype(int) - colour).max() <= 4
+
+
+@pytest.mark.parametrize("quality", [10, 50, 90])
+def test_grey_has_no_chroma(warm: codec.Codec, photo: Any, quality: float) -> None:
+    grey = np.asarray(Image.fromarray(photo).convert("L"))[..., None]
+    data = warm.encode(Picture(grey), quality=quality)
+    assert container.read_header(data).layout == "L"
+    symbols = warm.decode_symbols(data)
+    luma = sum(int((s[:, : s.shape[1] // 3] != 0).sum()) for s in symbols)
+    chroma = sum(int((s[:, s.shape[1] // 3 :] != 0).sum()) for s in symbols)
+    assert chroma <= luma / 100
+    repeated = warm.encode(grey.repeat(3, 2), quality=quality)
+    assert abs(len(repeated) - len(data)) <= 2
+    assert len(data) < 1.02 * len(warm.encode(photo, quality=quality))
+
+
+def test_timings_name_every_stage(warm: codec.Codec) -> None:
+    encode: dict[str, float] = {}
+    decode: dict[str, float] = {}
+    data = warm.encode(waves(70, 70), timings=encode)
+    warm.decode(data, timings=decode)
+    assert encode.keys() == {"pixels", "analysis", "prior and coder"}
+    assert decode.keys() == {"prior and coder", "synthesis", "pixels"}
+    assert min(*encode.values(), *decode.values()) > 0
+    before = dict(decode)
+    warm.decode(data, timings=decode)
+    assert all(decode[stage] > before[stage] for stage in decode)
+
+
+def test_symbols_are_integers_and_decide_the_pixels(warm: codec.Codec, photo: Any) -> None:
+    data = warm.encode(photo[:70, :100], quality=60)
+    symbols = warm.decode_symbols(data)
+    for latent in symbols:
+        assert torch.equal(latent, latent.round())
+    assert symbols[0].shape == (1, 3, 4, 4)
+
+
+def stream_of(data: bytes) -> tuple[bytes, ...]:
+    return container.read(data).tiles
+
+
+def test_a_stream_of_another_picture_is_noticed(warm: codec.Codec, photo: Any) -> None:
+    """Valid checksums, equal sizes: the symbol hash is bound to the header and to alpha."""
+    first = warm.encode(photo[:96, :80], quality=60)
+    other = warm.encode(photo[96:192, :80], quality=61)
+    with pytest.raises(DamagedError):
+        warm.decode(resealed(first, tiles=stream_of(other)))
+    soft = Picture(photo[:96, :80], alphas(96, 80)["soft"] | 1)
+    mask = Picture(photo[:96, :80], alphas(96, 80)["mask"] | 1)
+    first, other = (warm.encode(p, quality=60) for p in (soft, mask))
+    for change in ({"tiles": stream_of(other)}, {"alpha": None}, {"alpha": b"\0\x80"}):
+        with pytest.raises(DamagedError, match="do not match"):
+            warm.decode(resealed(first, **change))
+
+
+def test_header_fields_that_leave_the_symbols_alone_are_noticed(
+    warm: codec.Codec, photo: Any
+) -> None:
+    data = warm.encode(photo[:96, :80], quality=60)
+    rate = container.read_header(data).rate
+    changes: list[dict[str, Any]] = [
+        {"width": 81}, {"height": 95}, {"layout": "L"}, {"layout": "RGBA"}, {"portable": False},
+        {"rate": rate + 1}, {"rate": rate - 1}, {"tile_log2": 7},
+    ]  # fmt: skip
+    for change in changes:
+        with pytest.raises(DamagedError):
+            warm.decode(resealed(data, **change))
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_exchanged_tiles_are_noticed(warm: codec.Codec, photo: Any) -> None:
+    data = warm.encode(photo[:64, :192], quality=60)
+    one, two, three = stream_of(data)
+    for order in ((two, one, three), (one, one, three), (three, two, one)):
+        with pytest.raises(DamagedError, match="do not match"):
+            warm.decode(resealed(data, tiles=order))
+    assert warm.decode(resealed(data, tiles=(one, two, three))).pixels.shape == (64, 192, 3)
+
+
+def test_limits_come_before_the_work(warm: codec.Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = warm.encode(waves(40, 50))
+    monkeypatch.setenv("PLIANT_MAX_PIXELS", "1999")
+    for function in (warm.decode, warm.decode_symbols, codec.model_for):
+        with pytest.raises(LimitError):
+            function(data)
+    content: Container = container.read(data)
+    assert content.header.width == 50
