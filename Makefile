@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DATA   ?= ../shared/data
 PHOTOS ?=
-RECIPE ?= default
+RECIPE ?= pyramid
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench train
@@ -35,9 +35,13 @@ format: $(READY) ## apply the formatter and the safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## rate-distortion on Kodak and speed (DATA=folder with kodak/)
-	$(BIN)/python benchmarks/kodak.py --data '$(DATA)/kodak'
+bench: $(READY) ## the slow proofs: rate, speed, exactness, damage (DATA=folder with kodak/)
+	$(BIN)/python benchmarks/kodak.py --data '$(DATA)/kodak' --workers 2
 	$(BIN)/python benchmarks/speed.py --data '$(DATA)/kodak'
+	$(BIN)/python benchmarks/entropy.py
+	$(BIN)/python benchmarks/exactness.py --data '$(DATA)/kodak'
+	$(BIN)/python benchmarks/damage.py
+	$(BIN)/python benchmarks/readme.py
 
 train: $(READY) ## train the shipped model (RECIPE=name, DATA=folder with train/)
 	$(BIN)/pliant train $(RECIPE) '$(DATA)/train' '$(DATA)/train-lossless'

@@ -67,7 +67,7 @@ def digest(tensors: Sequence[Tensor]) -> str:
 
 
 def codec_of(job: Job) -> Codec:
-    """The model with the folder's weights as the registry loads it, then in the job's arithmetic."""
+    """The model of the folder, loaded by the registry, then put into the job's arithmetic."""
     path = Path(job.folder) / WEIGHTS
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     entry = dataclasses.replace(registry.entry(job.model), file=WEIGHTS, sha256=sha256)

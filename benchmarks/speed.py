@@ -71,6 +71,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     result["limit"] = _limit(codec)
     result["codecs"] = _warm(pixels, arguments.quality, arguments.threads, arguments.repeats)
+    result["codecs"]["pliant-float32"] = _float32(pixels, arguments)
     result["stages"] = _stages(codec, pixels, arguments.quality, arguments.repeats)
     result["processes"] = _processes(pixels, photos.mosaic(sources, KODAK_HEIGHT, KODAK_WIDTH))
     environment.write(arguments.out / "speed.json", result)
@@ -98,6 +99,31 @@ def _limit(codec: Codec) -> dict[str, float]:
     return limit
 
 
+def _float32(pixels: Pixels, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Pliant with its exact networks in float32 instead of int8 kernels: the same bytes."""
+    import torch
+
+    model = pliant.load().model
+    fastest, model.prior.dtype = model.prior.dtype, torch.float32
+    codec = codecs.find("pliant", threads=arguments.threads, separate_decoder=False)
+    timing = run.time_codec(codec, pixels, arguments.quality, arguments.repeats)
+    model.prior.dtype = fastest
+    return _row(codec, "Pliant, float32", arguments.quality, timing)
+
+
+def _row(
+    codec: codecs.ImageCodec, label: str, quality: float, timing: run.Timing
+) -> dict[str, Any]:
+    return {
+        "label": label,
+        "version": codec.version,
+        "quality": quality,
+        **asdict(timing),
+        "encode_mps": WIDTH * HEIGHT / 1e6 / timing.encode_seconds,
+        "decode_mps": WIDTH * HEIGHT / 1e6 / timing.decode_seconds,
+    }
+
+
 def _warm(pixels: Pixels, quality: int, threads: int, repeats: int) -> dict[str, Any]:
     ours = codecs.find("pliant", threads=threads, separate_decoder=False)
     size = len(ours.encode(pixels, quality))
@@ -106,14 +132,7 @@ def _warm(pixels: Pixels, quality: int, threads: int, repeats: int) -> dict[str,
         codec = ours if name == "pliant" else codecs.find(name, threads=threads)
         at = quality if name == "pliant" else run.at_size(codec, pixels, size)[0]
         timing = run.time_codec(codec, pixels, at, repeats)
-        rows[name] = {
-            "label": codec.label,
-            "version": codec.version,
-            "quality": at,
-            **asdict(timing),
-            "encode_mps": WIDTH * HEIGHT / 1e6 / timing.encode_seconds,
-            "decode_mps": WIDTH * HEIGHT / 1e6 / timing.decode_seconds,
-        }
+        rows[name] = _row(codec, codec.label, at, timing)
     return rows
 
 

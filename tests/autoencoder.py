@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from pliant.entropy import Tables
-from pliant.layers.exact import RateVector
 from pliant.models.base import ImageModel
 from pliant.models.registry import Entry, Loaded
 from pliant.priors.checkerboard import CheckerboardPrior
@@ -47,7 +46,7 @@ class Autoencoder(nn.Module):
         main = self.encoder((image - 128) / 64) * 64
         return [self.hyper_encoder(main / 64) * 64, main]
 
-    def synthesis(self, latents: Sequence[Tensor], rate: RateVector) -> Tensor:
+    def synthesis(self, latents: Sequence[Tensor]) -> Tensor:
         """[z, y] to (B, 3, H, W) in 0..255; z tells only the prior something."""
         image: Tensor = self.decoder(latents[1] / 64) * 64 + 128
         return image

@@ -70,9 +70,8 @@ def test_count_of_a_convolution_by_hand() -> None:
     assert encoder == pytest.approx(analysis + prior)
 
 
-@pytest.mark.parametrize("restoration", [0, 40])
-def test_count_of_the_pyramid(restoration: int) -> None:
-    model = PyramidModel(restoration_width=restoration).eval()
+def test_count_of_the_pyramid() -> None:
+    model = PyramidModel().eval()
     encoder, decoder = macs_per_pixel(model)
     hooked = counted(model)
     # Beside the modules there are the lifting (16 per pixel) and the colours (9), counted or not.

@@ -16,7 +16,6 @@ from PIL import Image
 from pliant.errors import UsageError
 from pliant.training import data
 from pliant.training.data import Batches, PhotoStore, list_images
-from pliant.training.replay import ReplayPool
 
 CPU = torch.device("cpu")
 Pixels = NDArray[np.uint8]
@@ -149,31 +148,3 @@ def test_closing_ends_the_thread() -> None:
             batches.take()
         batches.close()
     assert threading.active_count() == before
-
-
-def pool_of(count: int, capacity: int) -> ReplayPool:
-    pool = ReplayPool(capacity)
-    for i in range(count):
-        original = torch.full((1, 3, 32, 32), float(i))
-        pool.add(original + 0.25, original, torch.tensor([float(i)]))
-    return pool
-
-
-def test_the_pool_forgets_the_oldest() -> None:
-    pool = pool_of(6, 4)
-    assert len(pool) == 4
-    decoded, original, rate = pool.crops(np.random.default_rng(1), 64, 16)
-    assert decoded.shape == (64, 3, 16, 16)
-    assert torch.equal(original[:, 0, 0, 0], rate)
-    assert torch.equal(decoded, original + 0.25)
-    assert set(rate.tolist()) == {2.0, 3.0, 4.0, 5.0}
-
-
-@pytest.mark.parametrize("count", [0, 3, 6])
-def test_the_pool_comes_back(count: int) -> None:
-    pool, again = pool_of(count, 4), ReplayPool(4)
-    again.load(pool.state(), CPU)
-    for p in (pool, again):
-        p.add(torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32), torch.zeros(1))
-    ours, theirs = (p.crops(np.random.default_rng(2), 16, 8) for p in (pool, again))
-    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

@@ -199,6 +199,28 @@ def test_every_parameter_of_a_layer_learns() -> None:
             assert float(p.grad.abs().sum()) > 0, name
 
 
+@pytest.mark.parametrize(("weight", "end"), [(0.4, 127.0), (-0.4, 0.0)])
+def test_a_saturated_unit_recovers(weight: float, end: float) -> None:
+    """A unit at the same end for every input is led back in, and never pushed further out."""
+    layer = ExactLayer([(4, 3)], 1)
+    trained = conv_of(layer).weight
+    nn.init.constant_(trained, weight)
+    x, rate = inputs("random", (2, 4, 6, 6)), RateVector(torch.tensor([300.0]))
+    out = layer([x], rate)
+    assert torch.equal(out, torch.full_like(out, end))
+    wanted = 60.0
+    (outwards,) = torch.autograd.grad((out * (wanted - end)).sum(), trained)
+    assert not bool(outwards.any())
+    optimiser = torch.optim.Adam(layer.parameters(), lr=0.01)
+    for _ in range(100):
+        optimiser.zero_grad()
+        (layer([x], rate) - wanted).square().mean().backward()
+        optimiser.step()
+    out = layer([x], rate).detach()
+    assert 20 < float(out.mean()) < 100
+    assert float(out.std()) > 1
+
+
 @pytest.mark.parametrize("change", ["in place", "load", "replaced", "train"])
 def test_folded_weights_follow_the_weights(change: str) -> None:
     conv = ExactConv2d(2, 2, 3, 8).eval()

@@ -19,19 +19,14 @@ from torch import Tensor
 
 from pliant.cli.main import main as pliant
 from pliant.errors import PliantError, UsageError
-from pliant.models import registry
+from pliant.models import registry, weights
 from pliant.models.pyramid import PyramidModel
 from pliant.training import checkpoint, export, loop, recipes, validate
 from pliant.training.loop import Trainer, train
 from pliant.training.recipes import Recipe
 
-CONFIG: dict[str, Any] = {"widths": (8, 8, 8), "restoration_width": 8}
-PRIOR = Recipe(
-    name="tiny", stage="prior", model="tiny", steps=6, batch=2, crop=64, warmup=2, plain_share=0.0
-)
-RESTORE = dataclasses.replace(
-    PRIOR, stage="restore", lowest_rate=700, pool=2, pool_start=1, pool_crops=3, pool_crop=32
-)
+CONFIG: dict[str, Any] = {"widths": (8, 8, 8)}
+TINY = Recipe(name="tiny", model="tiny", steps=6, batch=2, crop=64, warmup=2, plain_share=0.0)
 Make = Callable[..., Trainer]
 
 
@@ -92,9 +87,8 @@ def steps(trainer: Trainer, count: int) -> None:
         trainer.one_step(trainer.progress(None))
 
 
-@pytest.mark.parametrize("recipe", [PRIOR, RESTORE], ids=["prior", "restore"])
-def test_resume_is_exact(recipe: Recipe, make: Make, start: str) -> None:
-    recipe = dataclasses.replace(recipe, init=start)
+def test_resume_is_exact(make: Make, start: str) -> None:
+    recipe = dataclasses.replace(TINY, init=start)
     straight, first, second = make(recipe, "a"), make(recipe, "b"), make(recipe, "b")
     before = {k: v.clone() for k, v in straight.model.state_dict().items()}
     steps(straight, 6)
@@ -106,20 +100,19 @@ def test_resume_is_exact(recipe: Recipe, make: Make, start: str) -> None:
     for key in ours.keys() - {"elapsed"}:
         assert same(ours[key], theirs[key]), key
     changed = {k for k, v in before.items() if not torch.equal(v, ours["model"][k])}
-    prefix = "prior." if recipe.stage == "prior" else "transform.restore."
     assert changed
-    assert all(k.startswith(prefix) for k in changed)
+    assert all(k.startswith("prior.") for k in changed)
 
 
 def test_the_checkpoint_keeps_its_layout(make: Make) -> None:
-    trainer = make(PRIOR)
+    trainer = make(TINY)
     steps(trainer, 1)
     expected = {"model", "average", "optimiser", "running", "seen", "rng", "torch_rng"}
     assert trainer.state().keys() == expected | {"step", "elapsed", "skipped"}
 
 
 def test_a_step_that_is_not_finite_is_skipped(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make(PRIOR)
+    trainer = make(TINY)
     steps(trainer, 1)
     objective, factor = trainer.objective, math.nan
     monkeypatch.setattr(trainer, "objective", lambda *a: objective(*a) * factor)
@@ -136,7 +129,7 @@ def test_a_step_that_is_not_finite_is_skipped(make: Make, monkeypatch: pytest.Mo
 
 
 def test_training_that_diverges_ends(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make(PRIOR)
+    trainer = make(TINY)
     objective = trainer.objective
     monkeypatch.setattr(loop, "MAX_SKIPPED", 2)
     monkeypatch.setattr(trainer, "objective", lambda *a: objective(*a) * math.inf)
@@ -145,7 +138,7 @@ def test_training_that_diverges_ends(make: Make, monkeypatch: pytest.MonkeyPatch
 
 
 def test_each_tensor_is_clipped_by_itself(make: Make) -> None:
-    trainer = make(dataclasses.replace(PRIOR, clip=0.5))
+    trainer = make(dataclasses.replace(TINY, clip=0.5))
     small, large = trainer.trained[0], trainer.trained[1]
     small.grad = torch.zeros_like(small)
     small.grad.view(-1)[0] = 0.3
@@ -157,41 +150,25 @@ def test_each_tensor_is_clipped_by_itself(make: Make) -> None:
 
 
 def test_the_average_follows(make: Make) -> None:
-    trainer = make(dataclasses.replace(PRIOR, ema=0.0))
+    trainer = make(dataclasses.replace(TINY, ema=0.0))
     steps(trainer, 2)
     assert same(trainer.average.state_dict(), trainer.model.state_dict())
-    trainer = make(PRIOR)
+    trainer = make(TINY)
     steps(trainer, 2)
     assert not same(trainer.average.state_dict(), trainer.model.state_dict())
 
 
 def test_learning_rate_rises_and_falls(make: Make) -> None:
-    trainer = make(dataclasses.replace(PRIOR, warmup=10, learning_rate=1.0))
+    trainer = make(dataclasses.replace(TINY, warmup=10, learning_rate=1.0))
     assert trainer.learning_rate(0.0) == pytest.approx(0.1)
     trainer.step = 20
     rates = [trainer.learning_rate(p) for p in (0.0, 0.5, 1.0, 1.1)]
     assert rates == pytest.approx([1.0, 0.505, 0.01, 0.01])
 
 
-def test_restoration_learns(make: Make, start: str) -> None:
-    trainer = make(dataclasses.replace(RESTORE, init=start, learning_rate=3e-3))
-    pattern = 6 * (-1.0) ** torch.arange(32)
-    restore_crops = trainer.objective.pool.crops  # type: ignore[attr-defined]
-
-    def crops(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        _, original, rate = restore_crops(*arguments)
-        return original + pattern, original, rate
-
-    trainer.objective.pool.crops = crops  # type: ignore[attr-defined]
-    losses = [trainer.one_step(0.0)[0] for _ in range(30)]
-    assert losses[0] == pytest.approx(1.0, abs=1e-6)  # untrained, it changes nothing
-    assert sum(losses[-5:]) / 5 < 0.9
-    assert max(trainer.objective.running.tolist()) > 0
-
-
 def test_a_run_folder_holds_the_run(photo_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    recipe = dataclasses.replace(PRIOR, steps=10, batch=1, validate_every=6, save_every=5)
+    recipe = dataclasses.replace(TINY, steps=10, batch=1, validate_every=6, save_every=5)
     folders, output = [str(photo_folder)], tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validate, "RATES", (1408,))
@@ -226,14 +203,14 @@ def test_without_matplotlib_there_is_a_sentence(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setattr(validate, "RATES", (1408,))
     monkeypatch.setattr(validate, "LARGEST", 64)
-    recipe = dataclasses.replace(PRIOR, steps=1, batch=1)
+    recipe = dataclasses.replace(TINY, steps=1, batch=1)
     train(recipe, [str(photo_folder)], tmp_path / "run", valid=str(photo_folder))
     assert (tmp_path / "run" / "log.txt").read_text().splitlines()[-1].startswith("no plot: ")
     assert not (tmp_path / "run" / "rd.png").exists()
 
 
 def test_a_time_budget_ends_on_time(photo_folder: Path, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(PRIOR, batch=1, steps=1)
+    recipe = dataclasses.replace(TINY, batch=1, steps=1)
     train(recipe, [str(photo_folder)], tmp_path / "run", minutes=0.02)
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert state["step"] > 1
@@ -251,7 +228,7 @@ def test_an_interrupted_run_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
         return result
 
-    recipe, folders, output = dataclasses.replace(PRIOR, steps=4), [str(photo_folder)], tmp_path
+    recipe, folders, output = dataclasses.replace(TINY, steps=4), [str(photo_folder)], tmp_path
     monkeypatch.setattr(Trainer, "one_step", interrupted)
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
@@ -264,34 +241,30 @@ def test_an_interrupted_run_goes_on(
     assert "step 2 goes on with other settings" in (output / "log.txt").read_text()
 
 
-def test_refusals(photo_folder: Path, tmp_path: Path, start: str) -> None:
+def test_refusals(photo_folder: Path, tmp_path: Path) -> None:
     folders = [str(photo_folder)]
     run, empty = tmp_path / "run", tmp_path / "empty"
     empty.mkdir()
     run.mkdir()
     (run / "checkpoint.pt").write_bytes(b"?")
-    (run / "recipe.json").write_text(json.dumps(dataclasses.asdict(PRIOR)))
+    (run / "recipe.json").write_text(json.dumps(dataclasses.asdict(TINY)))
     new = tmp_path / "new"
     with pytest.raises(UsageError, match="--resume"):
-        train(PRIOR, folders, run)
-    with pytest.raises(UsageError, match="another stage: prior"):
-        train(dataclasses.replace(RESTORE, init=start), folders, run, resume=True)
+        train(TINY, folders, run)
+    with pytest.raises(UsageError, match="another model: tiny"):
+        train(dataclasses.replace(TINY, model="pyramid"), folders, run, resume=True)
     with pytest.raises(UsageError, match="is not a checkpoint"):
-        train(PRIOR, folders, run, resume=True)
+        train(TINY, folders, run, resume=True)
     with pytest.raises(UsageError, match="no pictures"):
-        train(PRIOR, [str(empty)], new)
+        train(TINY, [str(empty)], new)
     with pytest.raises(UsageError, match="no folder"):
-        train(PRIOR, folders, new, valid=str(tmp_path / "nothing"))
-    with pytest.raises(UsageError, match="needs a trained prior"):
-        train(RESTORE, folders, new)
+        train(TINY, folders, new, valid=str(tmp_path / "nothing"))
     with pytest.raises(UsageError, match="no checkpoint"):
-        train(dataclasses.replace(RESTORE, init="nothing.pt"), folders, new)
-    with pytest.raises(UsageError, match="unknown stage"):
-        train(dataclasses.replace(PRIOR, stage="dance"), folders, new)
+        train(dataclasses.replace(TINY, init="nothing.pt"), folders, new)
     with pytest.raises(UsageError, match="device 'toaster'"):
-        train(PRIOR, folders, new, device="toaster")
+        train(TINY, folders, new, device="toaster")
     with pytest.raises(UsageError, match="minutes"):
-        train(PRIOR, folders, new, minutes=0)
+        train(TINY, folders, new, minutes=0)
     assert not new.exists()
 
 
@@ -319,44 +292,26 @@ def test_overrides_take_the_type_of_the_setting() -> None:
     assert (changed.batch, changed.bfloat16, changed.clip, changed.init) == (7, False, 2.0, "x")
 
 
-def test_only_the_restoration_may_be_missing() -> None:
-    model, other = registry.build("tiny"), registry.build("tiny")
-    state = other.state_dict()
-    no_restoration = {k: v for k, v in state.items() if not k.startswith("transform.restore.")}
-    no_restoration["transform.restore.old"] = torch.zeros(1)
-    untouched = model.transform.restore.state_dict()  # type: ignore[attr-defined]
-    untouched = {k: v.clone() for k, v in untouched.items()}
-    checkpoint.load_weights(model, no_restoration)
-    assert same(dict(model.prior.state_dict()), dict(other.prior.state_dict()))  # type: ignore[attr-defined]
-    assert same(untouched, dict(model.transform.restore.state_dict()))  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="does not fit"):
-        checkpoint.load_weights(model, no_restoration, ())
-    state.pop("prior.low.weight")
-    with pytest.raises(UsageError, match=r"prior\.low\.weight"):
-        checkpoint.load_weights(model, state)
+def test_a_checkpoint_must_fit() -> None:
+    model = registry.build("tiny")
+    state = registry.build("tiny").state_dict()
+    checkpoint.load_weights(model, state)
+    assert same(dict(model.state_dict()), dict(state))
+    low = state.pop("prior.low.weight")
+    for changes in ({}, {"prior.low.weight": low[:1]}, {"prior.low.weight": low, "other": low}):
+        with pytest.raises(UsageError, match=r"does not fit the model: (prior\.low\.weight|other)"):
+            checkpoint.load_weights(model, {**state, **changes})
 
 
-def test_export_puts_runs_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_export_installs_the_average(
+    start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files, states = [], []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        model = registry.build("tiny")
-        with torch.no_grad():
-            for parameter in model.transform.restore.parameters():  # type: ignore[attr-defined]
-                parameter.add_(0.01 * (seed + 1))
-        states.append(model.state_dict())
-        files.append(tmp_path / f"{seed}.pt")
-        torch.save({"average": states[-1]}, files[-1])
-    model = export.assemble("tiny", files[:1], restore=files[1])
-    for name, value in model.state_dict().items():
-        source = states[name.startswith("transform.restore.")]
-        assert torch.equal(value, source[name]), name
-    assert same(dict(export.assemble("tiny", files).state_dict()), dict(states[1]))
     monkeypatch.setattr(registry, "_FOLDER", tmp_path)
-    assert export.main(["tiny", str(files[0]), "--restore", str(files[1])]) == 0
+    assert export.main(["tiny", start]) == 0
     assert capsys.readouterr().out.startswith("tiny: ")
     index = json.loads((tmp_path / "index.json").read_text())
-    assert (tmp_path / index["tiny"]["file"]).exists()
+    installed, average = registry.build("tiny"), registry.build("tiny")
+    weights.load(installed, (tmp_path / index["tiny"]["file"]).read_bytes())
+    checkpoint.load_average(average, Path(start))
+    assert same(weights.to_integers(installed), weights.to_integers(average))
     assert export.main(["tiny", str(tmp_path / "nothing.pt")]) == 2

@@ -23,7 +23,7 @@ from pliant.models import registry, weights
 from pliant.models.base import ImageModel
 from pliant.models.pyramid import PyramidModel
 
-CONFIG: dict[str, Any] = {"widths": (8, 8, 8), "restoration_width": 8}
+CONFIG: dict[str, Any] = {"widths": (8, 8, 8)}
 SHIPPED = Path(registry.__file__).parent / "weights" / "index.json"
 Tensors = dict[str, Tensor]
 
@@ -200,7 +200,7 @@ def test_truncated_weights_are_refused(length: int, data: bytes) -> None:
 
 
 def test_weights_that_overflow_are_not_saved(tmp_path: Path) -> None:
-    heavy = PyramidModel((256, 256, 256), 0).eval()
+    heavy = PyramidModel((256, 256, 256)).eval()
     with torch.no_grad():
         for parameter in heavy.prior.parameters():  # type: ignore[attr-defined]
             parameter.fill_(1.0)

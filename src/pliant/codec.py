@@ -5,13 +5,10 @@ The only file that knows both the container and the model.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import struct
-import time
 import zlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pliant import runtime
@@ -32,6 +29,9 @@ from pliant.image import Source, read  # noqa: E402
 from pliant.layers.exact import RateVector  # noqa: E402
 from pliant.limits import check_limits  # noqa: E402
 from pliant.models import registry  # noqa: E402
+from pliant.models.blocks import analyse, padded, synthesise  # noqa: E402
+from pliant.models.blocks import to_pixels as to_pixels  # noqa: E402
+from pliant.models.blocks import to_tensor as to_tensor  # noqa: E402
 from pliant.picture import Picture  # noqa: E402
 from pliant.priors import walk  # noqa: E402
 from pliant.units import RATE_MAX  # noqa: E402
@@ -39,16 +39,7 @@ from pliant.units import RATE_MAX  # noqa: E402
 if TYPE_CHECKING:
     from PIL import Image
 
-Timings = dict[str, float]
 DEFAULT_QUALITY = 50.0
-
-
-@contextlib.contextmanager
-def _stage(timings: Timings | None, name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    if timings is not None:
-        timings[name] = timings.get(name, 0.0) + time.perf_counter() - started
 
 
 class Codec:
@@ -68,7 +59,7 @@ class Codec:
         bpp: float | None = None,
         size: int | None = None,
         psnr: float | None = None,
-        timings: Timings | None = None,
+        timings: runtime.Timings | None = None,
     ) -> bytes:
         """The .pli file of a picture, for exactly one target (quality 50 when none is given).
 
@@ -90,7 +81,7 @@ class Codec:
             job = _Encoding(self, image if isinstance(image, Picture) else read(image), timings)
             return job.run(target)
 
-    def decode(self, data: bytes, *, timings: Timings | None = None) -> Picture:
+    def decode(self, data: bytes, *, timings: runtime.Timings | None = None) -> Picture:
         """The picture in a .pli file.
 
         Raises:
@@ -106,7 +97,9 @@ class Codec:
             pixels = self._decode_pixels(content, timings)
         return Picture(pixels, alpha, content.icc, content.exif, content.xmp)
 
-    def decode_symbols(self, data: bytes, *, timings: Timings | None = None) -> list[Tensor]:
+    def decode_symbols(
+        self, data: bytes, *, timings: runtime.Timings | None = None
+    ) -> list[Tensor]:
         """The integers of a file as latents (1, C, h, w) of the padded picture, coarse first.
 
         Raises like `decode`.
@@ -127,13 +120,13 @@ class Codec:
             raise DamagedError(f"the model does not know tiles of 2**{header.tile_log2} pixels")
         return content
 
-    def _read_tiles(self, content: Container, timings: Timings | None) -> list[Tensor]:
+    def _read_tiles(self, content: Container, timings: runtime.Timings | None) -> list[Tensor]:
         header, model = content.header, self.model
         vector = RateVector(torch.tensor([header.rate], device=self.device))
-        height, width = (_round_up(n, model.multiple) for n in (header.height, header.width))
+        height, width = (padded(n, model.multiple) for n in (header.height, header.width))
         plan = tiles.plan(height, width, header.tile_log2)
         whole: list[Tensor] = []
-        with _stage(timings, "prior and coder"):
+        with runtime.stage(timings, "prior and coder"):
             for number, (tile, stream) in enumerate(zip(plan, content.tiles, strict=True)):
                 start = _hash_start(header, content.alpha, number)
                 size = (tile.height, tile.width)
@@ -142,32 +135,29 @@ class Codec:
                     return part
                 # symbols fit into 16 bits: half the memory until the last tile has been read
                 whole = whole or tiles.canvas(part, tile, height, width, torch.int16)
-                for target, source in zip(tiles.crop_all(whole, tile, height), part, strict=True):
-                    target.copy_(source)
+                tiles.paste(whole, tile, height, part)
         return whole
 
-    def _decode_pixels(self, content: Container, timings: Timings | None) -> np.ndarray:
+    def _decode_pixels(self, content: Container, timings: runtime.Timings | None) -> np.ndarray:
         header = content.header
         symbols = self._read_tiles(content, timings)
         vector = RateVector(torch.tensor([header.rate], device=self.device))
-        with _stage(timings, "synthesis"):
-            image = self.model.decoded(symbols, vector)
-            symbols.clear()
-        with _stage(timings, "pixels"):
-            return to_pixels(image, header.height, header.width, header.channels)
+        shape = header.height, header.width, header.channels
+        with runtime.stage(timings, "synthesis"):
+            return synthesise(self.model, symbols, vector, shape)
 
 
 class _Encoding:
     """One picture on its way into a file; the analysis runs once, whatever the search tries."""
 
-    def __init__(self, codec: Codec, picture: Picture, timings: Timings | None) -> None:
+    def __init__(self, codec: Codec, picture: Picture, timings: runtime.Timings | None) -> None:
         self.codec, self.picture, self.timings = codec, picture, timings
-        with _stage(timings, "pixels"):
+        with runtime.stage(timings, "pixels"):
             self.pixels = fill_transparent(picture.pixels, picture.alpha)
-            image = codec.model.pad(to_tensor(self.pixels).to(codec.device))
-        with _stage(timings, "analysis"):
-            self.latents = codec.model.transform.analysis(image)
-        self.height, self.width = image.shape[2:]  # padded
+        with runtime.stage(timings, "analysis"):
+            self.latents = analyse(codec.model, self.pixels, codec.device)
+        multiple = codec.model.multiple
+        self.height, self.width = (padded(n, multiple) for n in self.pixels.shape[:2])
         self.alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
         self.log2 = tiles.tile_log2(picture.width, picture.height)
         self.file_at = functools.cache(self._file_at)
@@ -202,7 +192,7 @@ class _Encoding:
         vector = RateVector(torch.tensor([r], device=self.codec.device))
         header = self._header(r)
         streams = []
-        with _stage(self.timings, "prior and coder"):
+        with runtime.stage(self.timings, "prior and coder"):
             for number, tile in enumerate(tiles.plan(self.height, self.width, self.log2)):
                 part = model.scale(tiles.crop_all(self.latents, tile, self.height), vector)
                 start = _hash_start(header, self.alpha, number)
@@ -218,10 +208,6 @@ class _Encoding:
         return 99.0 if error == 0 else 10 * float(np.log10(255.0**2 / error))
 
 
-def _round_up(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple
-
-
 def _hash_start(header: Header, alpha: bytes | None, number: int) -> int:
     """Where the symbol hash of a tile starts: a stream fits only its own header, alpha and place.
 
@@ -229,21 +215,6 @@ def _hash_start(header: Header, alpha: bytes | None, number: int) -> int:
     """
     bound = write_header(header) + struct.pack("<II", zlib.crc32(alpha or b""), number)
     return rans.symbol_hash(np.frombuffer(bound, np.uint8).astype(np.int32))
-
-
-def to_tensor(pixels: np.ndarray) -> Tensor:
-    """uint8 (H, W, 1 or 3) to float32 (1, 3, H, W); grey is repeated."""
-    planes = torch.from_numpy(np.require(pixels, None, ["C", "W"])).permute(2, 0, 1)[None]
-    return planes.expand(1, 3, -1, -1).float()
-
-
-def to_pixels(image: Tensor, height: int, width: int, channels: int) -> np.ndarray:
-    """(1, 3, H, W) to uint8 (height, width, channels); grey is the mean of the three."""
-    cropped = image[0, :, :height, :width]
-    if channels == 1:
-        cropped = cropped.mean(0, keepdim=True)
-    rounded = cropped.permute(1, 2, 0).round().clamp_(0, 255).to(torch.uint8)
-    return rounded.contiguous().cpu().numpy()
 
 
 def load(model: str = "default", device: str = "cpu") -> Codec:

@@ -1,4 +1,4 @@
-"""Settings of the process that keep small networks fast.
+"""Settings of the process that keep small networks fast, and seconds per stage of the work.
 
 Call `prepare` before torch is imported.
 """
@@ -9,7 +9,10 @@ import contextlib
 import ctypes
 import os
 import sys
+import time
+from collections.abc import Iterator
 
+Timings = dict[str, float]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
@@ -27,3 +30,12 @@ def prepare() -> None:
             libc = ctypes.CDLL(None)
             libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def stage(timings: Timings | None, name: str) -> Iterator[None]:
+    """Adds the seconds that the body takes to `timings`, if given."""
+    started = time.perf_counter()
+    yield
+    if timings is not None:
+        timings[name] = timings.get(name, 0.0) + time.perf_counter() - started

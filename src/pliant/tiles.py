@@ -24,11 +24,31 @@ class Tile:
     height: int
     width: int
 
+    @property
+    def bottom(self) -> int:
+        """The row after the last."""
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        """The column after the last."""
+        return self.left + self.width
+
+    def grown(self, margin: int, height: int, width: int) -> Tile:
+        """With so many pixels more on every side, inside a picture of this size."""
+        top, left = max(self.top - margin, 0), max(self.left - margin, 0)
+        bottom, right = min(self.bottom + margin, height), min(self.right + margin, width)
+        return Tile(top, left, bottom - top, right - left)
+
+    def within(self, outer: Tile) -> Tile:
+        """The same pixels, counted from the corner of `outer`."""
+        return Tile(self.top - outer.top, self.left - outer.left, self.height, self.width)
+
     def crop(self, latent: Tensor, picture_height: int) -> Tensor:
         """The part of a latent (B, C, h, w) that this tile covers, as a view."""
         factor = picture_height // latent.shape[2]
-        rows = slice(self.top // factor, (self.top + self.height) // factor)
-        columns = slice(self.left // factor, (self.left + self.width) // factor)
+        rows = slice(self.top // factor, self.bottom // factor)
+        columns = slice(self.left // factor, self.right // factor)
         return latent[:, :, rows, columns]
 
 
@@ -60,3 +80,9 @@ def canvas(
         shape = (1, latent.shape[1], height // factor, width // factor)
         whole.append(torch.zeros(shape, dtype=dtype, device=latent.device))
     return whole
+
+
+def paste(whole: Sequence[Tensor], tile: Tile, picture_height: int, part: Sequence[Tensor]) -> None:
+    """Writes the latents of one tile to their places."""
+    for target, source in zip(crop_all(whole, tile, picture_height), part, strict=True):
+        target.copy_(source)

@@ -37,7 +37,7 @@ class _Grid(torch.autograd.Function):
 
 
 class _Requantise(torch.autograd.Function):
-    """round(sum + bias) clamped to [0, 127]; gradients pass inside, and where they lead back inside.
+    """round(sum + bias) clamped to [0, 127]; gradients pass inside, and where they lead back in.
 
     A unit that is stuck at an end for every input could otherwise never leave it. At zero, where
     half of the units rest as with any rectifier, a tenth of the gradient is enough.

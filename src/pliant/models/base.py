@@ -21,7 +21,7 @@ class Transform(Protocol):
         """(B, 3, H, W) in 0..255, sizes multiples of the model's, to real latents."""
         ...
 
-    def synthesis(self, latents: Sequence[Tensor], rate: RateVector) -> Tensor:
+    def synthesis(self, latents: Sequence[Tensor]) -> Tensor:
         """Latents to (B, 3, H, W) in 0..255, not yet clamped."""
         ...
 
@@ -62,7 +62,7 @@ class ImageModel(nn.Module):
 
     def decoded(self, symbols: Sequence[Tensor], rate: RateVector) -> Tensor:
         """Symbols to the picture (B, 3, H, W) in 0..255, not yet clamped."""
-        return self.transform.synthesis(self.unscale(symbols, rate), rate)
+        return self.transform.synthesis(self.unscale(symbols, rate))
 
     def round_trip(self, image: Tensor, rate: RateVector, strength: float) -> tuple[Tensor, Tensor]:
         """Estimated bits (B,) and the decoded picture of a padded batch."""

@@ -44,8 +44,8 @@ def _counting(counter: list[int]) -> Iterator[None]:
 def macs_per_pixel(model: ImageModel) -> tuple[float, float]:
     """(encoder, decoder) multiply-accumulates per pixel of the picture.
 
-    At the coarsest rate, where every network runs. Counts convolutions, and the lifting steps of a
-    wavelet as the model states them (`lifting_macs`).
+    Counts convolutions, and the lifting steps of a wavelet as the model states them
+    (`lifting_macs`).
     """
     model.eval()
     vector = RateVector(torch.tensor([RATE_MAX]))

@@ -14,14 +14,13 @@ class PyramidModel(ImageModel):
 
     Args:
         widths: channels of the prior's networks (level 1, level 2, coarser levels).
-        restoration_width: channels of the restoration network, 0 for none.
     """
 
     multiple = MULTIPLE
 
-    def __init__(self, widths: Sequence[int] = (48, 80, 96), restoration_width: int = 40) -> None:
+    def __init__(self, widths: Sequence[int] = (48, 80, 96)) -> None:
         super().__init__(
-            PyramidTransform(restoration_width),
+            PyramidTransform(),
             PyramidPrior((widths[0], widths[1], widths[2])),
             [3, *[9] * LEVELS],
         )

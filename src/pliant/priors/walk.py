@@ -89,11 +89,17 @@ def bits(
     for part in prior.split(latents):
         if step is None:
             raise ValueError("the prior's schedule ended before its latents")
-        symbols = choose_symbols(part.detach(), step.mean.detach(), step.index.detach(), strength)
+        part = _like_the_networks(part.detach())
+        symbols = choose_symbols(part, step.mean.detach(), step.index.detach(), strength)
         total = total.to(part.device) + laplace_bits(symbols, step.mean, step.index).sum((1, 2, 3))
         chosen.append(symbols)
         step = _advance(schedule, symbols)
     return total, chosen
+
+
+def _like_the_networks(part: Tensor) -> Tensor:
+    """Into the layout of the networks' outputs: mixed layouts would slow every operation down."""
+    return part.contiguous(memory_format=torch.channels_last)
 
 
 def _flat(x: Tensor, dtype: torch.dtype) -> np.ndarray:
@@ -133,9 +139,7 @@ def write(
     for part in prior.split(latents):
         if step is None:
             raise ValueError("the prior's schedule ended before its latents")
-        # the layout of the networks' outputs: mixed layouts would slow every operation down
-        part = part.contiguous(memory_format=torch.channels_last)
-        chosen = choose_symbols(part, step.mean, step.index, strength)
+        chosen = choose_symbols(_like_the_networks(part), step.mean, step.index, strength)
         chosen.clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         symbols.append(_flat(chosen, torch.int32))
         indices.append(_flat(step.index, torch.uint8))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from pliant.errors import UsageError
-
-RESTORATION = "transform.restore."
 
 State = dict[str, Any]
 
@@ -31,38 +29,20 @@ def read_checkpoint(path: Path) -> State:
     return state
 
 
-def load_weights(
-    model: nn.Module, state: Mapping[str, Tensor], optional: Sequence[str] = (RESTORATION,)
-) -> None:
-    """Loads `state`; parts named by a prefix in `optional` stay untrained where they do not fit.
+def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Loads `state` into `model`.
 
     Raises:
-        UsageError: anything else does not fit.
+        UsageError: names or shapes differ.
     """
     own = model.state_dict()
-    odd = {k for k in own.keys() | state.keys() if k not in own or k not in state}
-    odd |= {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
-    left_out = tuple(p for p in optional if any(k.startswith(p) for k in odd))
-    wrong = sorted(k for k in odd if not k.startswith(left_out)) if left_out else sorted(odd)
+    wrong = {k for k in own.keys() | state.keys() if k not in own or k not in state}
+    wrong |= {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
     if wrong:
-        raise UsageError(f"the checkpoint does not fit the model: {', '.join(wrong[:3])}")
-    fitting = {k: v for k, v in state.items() if not (left_out and k.startswith(left_out))}
-    model.load_state_dict(fitting, strict=False)
+        raise UsageError(f"the checkpoint does not fit the model: {', '.join(sorted(wrong)[:3])}")
+    model.load_state_dict(state)
 
 
 def load_average(model: nn.Module, checkpoint: Path) -> None:
     """Loads the averaged weights of a training checkpoint or snapshot into `model`."""
     load_weights(model, read_checkpoint(checkpoint)["average"])
-
-
-def load_part(model: nn.Module, state: Mapping[str, Tensor], prefix: str) -> None:
-    """Loads only the tensors whose names start with `prefix`.
-
-    Raises:
-        UsageError: they are not exactly those of the model.
-    """
-    own = {k: v for k, v in model.state_dict().items() if k.startswith(prefix)}
-    new = {k: v for k, v in state.items() if k.startswith(prefix)}
-    if own.keys() != new.keys() or any(own[k].shape != new[k].shape for k in own):
-        raise UsageError(f"the checkpoint has no fitting {prefix.rstrip('.')}")
-    model.load_state_dict(new, strict=False)

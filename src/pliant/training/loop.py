@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from pliant.errors import MissingError, PliantError, UsageError
 from pliant.models import registry
 from pliant.training import recipes, validate
-from pliant.training.checkpoint import RESTORATION, State, load_average, load_weights
+from pliant.training.checkpoint import State, load_average, load_weights
 from pliant.training.checkpoint import read_checkpoint as read
 from pliant.training.data import Batches, PhotoStore
 from pliant.training.journal import Journal, stop_signals
-from pliant.training.losses import OBJECTIVES
+from pliant.training.losses import RateLoss
 from pliant.training.recipes import Recipe
 
 CHECKPOINT, RECIPE = "checkpoint.pt", "recipe.json"
@@ -37,7 +37,7 @@ class Trainer:
     """State of one run: model, average, optimiser, random numbers, clock.
 
     Raises:
-        UsageError: no data, an unknown model, device or stage, or no checkpoint to start from.
+        UsageError: no data, an unknown model or device, or no checkpoint to start from.
     """
 
     def __init__(
@@ -49,34 +49,24 @@ class Trainer:
         self.model: Any = registry.build(recipe.model)
         if recipe.init:
             load_average(self.model, Path(recipe.init))
-        elif recipe.stage == "restore":
-            raise UsageError("the stage restore needs a trained prior: --set init=CHECKPOINT")
         self.model.to(self.device)
         self.trained = self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(
             self.trained, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True
         )
-        self.objective = OBJECTIVES[recipe.stage](recipe)
+        self.objective = RateLoss(recipe)
         cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
         self.store = PhotoStore(folders, cache, recipe.crop)
         self.batches = Batches(self._draw, recipe.seed, self.device)
         self.step, self.elapsed, self.skipped, self._in_a_row = 0, 0.0, 0, 0
 
     def _select(self) -> list[nn.Parameter]:
-        if self.recipe.stage not in OBJECTIVES:
-            raise UsageError(
-                f"unknown stage {self.recipe.stage!r}; there are: {', '.join(OBJECTIVES)}"
-            )
+        """The prior's parameters, and only they, with gradients."""
         self.model.requires_grad_(False)
-        restore = self.recipe.stage == "restore"
-        chosen = getattr(self.model.transform, "restore", None) if restore else self.model.prior
-        trained = list(chosen.requires_grad_(True).parameters()) if chosen is not None else []
-        if not trained:
-            raise UsageError(f"the model {self.recipe.model} has nothing that this recipe trains")
         if self.recipe.bfloat16 and hasattr(self.model.prior, "dtype"):
             self.model.prior.dtype = torch.bfloat16
-        return trained
+        return list(self.model.prior.requires_grad_(True).parameters())
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """One batch: rates spread evenly, crops at random."""
@@ -103,7 +93,7 @@ class Trainer:
         started = time.monotonic()
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(progress)
-        loss = self.objective(self.model, self.batches.take, self.step, progress)
+        loss = self.objective(self.model, self.batches.take(), progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         total, norm = torch.stack((loss.detach().float(), self._clip())).tolist()
@@ -170,11 +160,10 @@ class Trainer:
     def load(self) -> None:
         """Continues from the checkpoint of the run folder."""
         state = read(self.output / CHECKPOINT)
-        optional = () if self.recipe.stage == "restore" else (RESTORATION,)
-        load_weights(self.model, state["model"], optional)
-        load_weights(self.average, state["average"], optional)
+        load_weights(self.model, state["model"])
+        load_weights(self.average, state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.objective.load(state, self.device)
+        self.objective.load(state)
         torch.set_rng_state(state["torch_rng"])
         self.batches.close()
         self.batches = Batches(self._draw, json.loads(state["rng"]), self.device)
@@ -317,9 +306,8 @@ def _check_folder(recipe: Recipe, output: Path, resume: bool) -> bool:
         raise UsageError(f"{output} holds a run already: --resume goes on with it")
     if exists and (output / RECIPE).exists():
         before = json.loads((output / RECIPE).read_text())
-        for key in ("stage", "model"):
-            if before[key] != getattr(recipe, key):
-                raise UsageError(f"{output} holds a run of another {key}: {before[key]}")
+        if before["model"] != recipe.model:
+            raise UsageError(f"{output} holds a run of another model: {before['model']}")
     return exists
 
 

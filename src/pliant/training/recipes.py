@@ -10,10 +10,7 @@ from typing import Any
 from pliant.errors import UsageError
 from pliant.units import RATE_MAX
 
-_POSITIVE = (
-    *("steps", "batch", "learning_rate", "warmup", "clip", "save_every", "validate_every"),
-    *("pool", "pool_start", "fresh_every", "pool_crops"),
-)
+_POSITIVE = ("steps", "batch", "learning_rate", "warmup", "clip", "save_every", "validate_every")
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
 
@@ -22,8 +19,7 @@ class Recipe:
     """All settings of one training run.
 
     Attributes:
-        stage: which part is trained: "prior" (rate only, transform fixed), "restore" (restoration
-            network only, everything else fixed).
+        model: whose prior is trained; its transform stays as it is.
         init: checkpoint whose averaged weights the run starts from.
         steps: length of the schedule, unless a time budget is given.
         final_learning_rate: share of the learning rate that is left at the end of the cosine.
@@ -37,14 +33,9 @@ class Recipe:
         ema: how much of the averaged weights a step keeps, at most.
         bfloat16: run the prior's convolutions in bfloat16.
         threads: of the processor; 0 leaves the choice to torch.
-        pool: batches of decoded pictures that the stage "restore" keeps.
-        pool_start: batches that enter at once, before `fresh_every` sets the pace.
-        fresh_every: steps from one fresh batch to the next.
-        pool_crops, pool_crop: how many crops a step takes from the pool, and their size.
     """
 
     name: str
-    stage: str
     model: str = "pyramid"
     init: str = ""
     seed: int = 1
@@ -66,24 +57,9 @@ class Recipe:
     threads: int = 0
     save_every: int = 500
     validate_every: int = 2000
-    pool: int = 64
-    pool_start: int = 8
-    fresh_every: int = 4
-    pool_crops: int = 16
-    pool_crop: int = 128
 
 
-RECIPES: dict[str, Recipe] = {
-    "pyramid": Recipe(name="pyramid", stage="prior"),
-    "pyramid-restore": Recipe(
-        name="pyramid-restore",
-        stage="restore",
-        learning_rate=1e-3,
-        plain_share=0.0,
-        lowest_rate=512,
-        save_every=1000,
-    ),
-}
+RECIPES: dict[str, Recipe] = {"pyramid": Recipe(name="pyramid")}
 
 
 def get(name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
@@ -121,8 +97,6 @@ def check(recipe: Recipe) -> None:
             raise UsageError(f"{key} must be positive")
     if r.crop < 64 or r.crop % 64:
         raise UsageError("crop must be a multiple of 64")
-    if r.pool_crop < 8 or r.pool_crop % 8 or (r.stage == "restore" and r.pool_crop > r.crop):
-        raise UsageError("pool_crop must be a multiple of 8 and no larger than crop")
     if not 0 <= r.lowest_rate <= r.highest_rate <= RATE_MAX:
         raise UsageError(f"rates must rise from lowest_rate to highest_rate within 0..{RATE_MAX}")
     if not 0 <= r.ema < 1:
