@@ -15,12 +15,12 @@ from typing import Any
 import environment
 import torch
 
-from pliant.codec import to_pixels, to_tensor
 from pliant.evaluation import metrics, report, run
 from pliant.evaluation.run import Row
 from pliant.layers.exact import RateVector
 from pliant.models import registry
 from pliant.models.base import ImageModel
+from pliant.models.blocks import to_pixels, to_tensor
 from pliant.priors import walk
 from pliant.rate import to_rate
 from pliant.training.checkpoint import load_average

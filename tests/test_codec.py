@@ -15,6 +15,8 @@ from weights import needs_weights
 from pliant import codec, container, tiles
 from pliant.container import Container
 from pliant.errors import DamagedError, LimitError, MissingError, UsageError
+from pliant.layers.exact import RateVector
+from pliant.models import blocks
 from pliant.picture import Picture
 from pliant.priors import walk
 from pliant.units import RATE_MAX
@@ -120,6 +122,28 @@ def test_tiles_change_no_pixel_beyond_their_rounding(
     tiled = warm.decode(warm.encode(pixels, quality=100)).pixels
     assert psnr(whole, tiled) > 40
     assert abs(psnr(whole, pixels) - psnr(tiled, pixels)) < 0.5
+
+
+def test_blocks_leave_no_seams(
+    warm: codec.Codec, photos: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transform in blocks with their surroundings gives what it gives at once."""
+    pixels = photos["coffee"][:330, :450]
+    rate = RateVector(torch.tensor([100]))
+    with torch.inference_mode():
+        latents = blocks.analyse(warm.model, pixels, warm.device)
+        symbols = [y.round() for y in warm.model.scale(latents, rate)]
+        at_once = blocks.synthesise(warm.model, symbols, rate, pixels.shape)
+        monkeypatch.setattr(tiles, "ONE_TILE_PIXELS", 0)
+        monkeypatch.setattr(blocks, "BLOCK_LOG2", 6)
+        monkeypatch.setattr(warm.model.transform, "reach", 128, raising=False)
+        for whole, parts in zip(
+            latents, blocks.analyse(warm.model, pixels, warm.device), strict=True
+        ):
+            assert torch.allclose(whole, parts, atol=1e-3)
+        found = blocks.synthesise(warm.model, [s.short() for s in symbols], rate, pixels.shape)
+    assert np.abs(found.astype(int) - at_once).max() <= 1
+    assert (found != at_once).mean() < 1e-3
 
 
 def test_quality_is_monotone(warm: codec.Codec, photos: dict[str, Any]) -> None:

@@ -164,9 +164,9 @@ def test_training_reduces_the_cost(name: str) -> None:
     prior, module = make(name)
     module.train()
     latents = latents_of(name, batch=2, spread=0.1)
-    optimiser = torch.optim.Adam(module.parameters(), lr=0.03)
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.003)
     costs = []
-    for _ in range(15):
+    for _ in range(25):
         cost = walk.bits(prior, latents, SIZE, vector(400, 1600), 1.0)[0].sum()
         optimiser.zero_grad()
         cost.backward()

@@ -74,3 +74,16 @@ def test_only_large_pictures_are_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "ONE_TILE_PIXELS", 0)
     monkeypatch.setattr(tiles, "TILE_LOG2", 6)
     assert tile_log2(1, 1) == 6
+
+
+def test_surroundings_end_with_the_picture() -> None:
+    height, width = 1088, 2112
+    for tile in plan(height, width, 9):
+        seen = tile.grown(128, height, width)
+        assert seen.top in (0, tile.top - 128)
+        assert seen.left in (0, tile.left - 128)
+        assert seen.bottom == min(tile.bottom + 128, height)
+        assert seen.right == min(tile.right + 128, width)
+        whole = torch.arange(height * width).view(1, 1, height, width)
+        part = tile.within(seen).crop(seen.crop(whole, height), seen.height)
+        assert torch.equal(part, tile.crop(whole, height))
