@@ -98,7 +98,7 @@ def test_alpha_comes_back_exactly(warm: codec.Codec, channels: int, kind: str) -
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("size", [(64, 64), (65, 64), (130, 190), (1, 300)])
+@pytest.mark.parametrize("size", [(64, 64), (65, 64), (130, 70), (1, 150)])
 def test_several_tiles(warm: codec.Codec, photo: Any, size: tuple[int, int]) -> None:
     pixels = photo[: size[0], : size[1]]
     alpha = alphas(*pixels.shape[:2])["soft"] | 1
@@ -115,7 +115,7 @@ def test_tiles_change_no_pixel_beyond_their_rounding(
     warm: codec.Codec, photo: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No seams: the transform runs over the whole picture, only the contexts end at a tile."""
-    pixels = photo[:192, :256]
+    pixels = photo[:128, :128]
     whole = warm.decode(warm.encode(pixels, quality=100)).pixels
     monkeypatch.setattr(tiles, "ONE_TILE_PIXELS", 0)
     monkeypatch.setattr(tiles, "TILE_LOG2", 6)
@@ -146,25 +146,23 @@ def test_blocks_leave_no_seams(
     assert (found != at_once).mean() < 1e-3
 
 
-def test_quality_is_monotone(warm: codec.Codec, photos: dict[str, Any]) -> None:
-    falls = 0
-    for pixels in (photos["chelsea"][50:178, 100:292], photos["astronaut"][:128, 180:308]):
-        files = [warm.encode(pixels, quality=100 * level / 20) for level in range(21)]
-        sizes = np.array([len(data) for data in files])
-        values = np.array([psnr(warm.decode(data).pixels, pixels) for data in files])
-        falls += int((np.diff(sizes) <= 0).sum())
-        assert values.min() == values[0]
-        assert np.diff(values).min() > -0.05
-    assert falls == 0
+def test_quality_is_monotone(warm: codec.Codec, photo: Any) -> None:
+    pixels = photo[50:146, 100:196]
+    files = [warm.encode(pixels, quality=100 * level / 20) for level in range(21)]
+    sizes = np.array([len(data) for data in files])
+    values = np.array([psnr(warm.decode(data).pixels, pixels) for data in files])
+    assert np.diff(sizes).min() > 0
+    assert np.diff(values).min() > -0.05
+    assert values.argmin() == 0
 
 
 def test_the_finest_steps_of_quality_hardly_ever_invert(warm: codec.Codec, photo: Any) -> None:
-    sizes = [len(warm.encode(photo[90:186, 100:196], quality=40 + k / 4)) for k in range(21)]
-    assert (np.diff(sizes) < 0).sum() <= 2
+    sizes = [len(warm.encode(photo[90:154, 100:164], quality=40 + k / 4)) for k in range(13)]
+    assert (np.diff(sizes) < 0).sum() <= 1
     assert sizes[-1] > sizes[0]
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_sizes_are_met(warm: codec.Codec, photo: Any, share: float) -> None:
     pixels = photo[90:186, 100:228]
     low, high = (len(warm.encode(pixels, quality=q)) for q in (0, 100))
@@ -178,10 +176,9 @@ def test_sizes_are_met(warm: codec.Codec, photo: Any, share: float) -> None:
 def test_psnr_is_met(warm: codec.Codec, photo: Any) -> None:
     pixels = photo[90:186, 100:228]
     low, high = (psnr(warm.decode(warm.encode(pixels, quality=q)).pixels, pixels) for q in (0, 100))
-    for share in (0.2, 0.5, 0.8):
-        wanted = low + share * (high - low)
-        found = psnr(warm.decode(warm.encode(pixels, psnr=wanted)).pixels, pixels)
-        assert wanted <= found < wanted + 0.3
+    wanted = low + 0.6 * (high - low)
+    found = psnr(warm.decode(warm.encode(pixels, psnr=wanted)).pixels, pixels)
+    assert wanted <= found < wanted + 0.3
     with pytest.raises(LimitError, match=re.escape(f"the best is {high:.2f} dB")):
         warm.encode(pixels, psnr=high + 1)
 

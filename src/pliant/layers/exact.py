@@ -16,6 +16,8 @@ forward with straight-through gradients.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -123,6 +125,12 @@ class ExactConv2d(nn.Module):
         if self._source != source:
             self._folded, self._packed, self._source = None, None, source
 
+    @torch.no_grad()
+    def project(self) -> None:
+        """Brings the trained weights back into the grid's range; beyond it they would only drift."""
+        limit = WEIGHT_MAX * 2.0**-self.shift
+        self.weight.clamp_(-limit, limit)
+
     def worst_sum(self) -> float:
         """The largest |sum| that any activations can give, in units of 2**-shift."""
         sums = self.integers().detach().double().abs().sum((1, 2, 3))
@@ -193,12 +201,13 @@ class ExactHead(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, variants: int = 1) -> None:
         super().__init__()
-        self.conv = ExactConv2d(in_channels, out_channels, 1, shift=8, gain=0.05)
+        self.conv = ExactConv2d(in_channels, out_channels, 1, shift=7, gain=0.05)
         self.bias = RateBias(out_channels, 8, variants)
 
     def worst_sum(self) -> float:
         """As `ExactLayer.worst_sum`."""
-        return self.conv.worst_sum() + largest(self.bias)
+        finer = 2.0 ** (self.bias.shift - self.conv.shift)
+        return self.conv.worst_sum() * finer + largest(self.bias)
 
     def forward(self, x: Tensor, rate: RateVector, variant: int = 0) -> Tensor:
         """Sums (B, out_channels, H, W), multiples of 2**-8 in float32; the caller rounds them."""
@@ -225,6 +234,12 @@ class SpreadConv2d(ExactConv2d):
     def integers(self) -> Tensor:
         """Weights as integers in [0, 127], in float32; gradients pass to their logarithms."""
         return to_grid(self.weight.exp(), self.shift, WEIGHT_MAX) * 2.0**self.shift
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """As for other weights; these are logarithms, and below half a unit they are zero."""
+        unit = 2.0**-self.shift
+        self.weight.clamp_(math.log(0.1 * unit), math.log(WEIGHT_MAX * unit))
 
     def worst_sum(self) -> float:
         """The largest spread that any magnitudes can give, in 1/256 steps."""

@@ -70,17 +70,25 @@ class _Round(torch.autograd.Function):
 
 
 class _Distribution(torch.autograd.Function):
-    """(index, mean) from corrections and the explicit scale; gradients straight through."""
+    """(index, mean) from corrections and the explicit scale; gradients straight through.
+
+    None passes that would push an index further beyond its end: where nearly all symbols are zero
+    it would always point there, and the optimiser would follow without limit.
+    """
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, correction: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         index = correction.round().clamp_(-2048, 2048).add_(scale).mul_(1 / 16)
-        return index.round_().clamp_(0, INDEX_MAX), mean.round().clamp_(-MEAN_MAX, MEAN_MAX)
+        index = index.round_().clamp_(0, INDEX_MAX)
+        ctx.save_for_backward(index)
+        return index, mean.round().clamp_(-MEAN_MAX, MEAN_MAX)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        index = grads[0] * (1 / 16)
-        return grads[1], index, index
+        (index,) = ctx.saved_tensors
+        outward = ((index == 0) & (grads[0] > 0)) | ((index == INDEX_MAX) & (grads[0] < 0))
+        inward = grads[0] * (1 / 16) * ~outward
+        return grads[1], inward, inward
 
 
 class _LogIndex(torch.autograd.Function):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pliant.errors import MissingError, PliantError, UsageError
+from pliant.layers.exact import ExactConv2d
 from pliant.models import registry
 from pliant.training import recipes, validate
 from pliant.training.checkpoint import State, load_average, load_weights
@@ -99,6 +100,7 @@ class Trainer:
         total, norm = torch.stack((loss.detach().float(), self._clip())).tolist()
         if math.isfinite(norm) and math.isfinite(total):
             self.optimiser.step()
+            self._project()
             self._update_average()
             self._in_a_row = 0
         else:
@@ -124,6 +126,11 @@ class Trainer:
             gradient.mul_((self.recipe.clip / (norm + 1e-6)).clamp(max=1.0))
         total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return total
+
+    def _project(self) -> None:
+        for module in self.model.prior.modules():
+            if isinstance(module, ExactConv2d):
+                module.project()
 
     @torch.no_grad()
     def _update_average(self) -> None:
