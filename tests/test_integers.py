@@ -58,19 +58,21 @@ def test_gradients_pass_straight_through() -> None:
     x = torch.tensor([-5.0, 0.4, 3.3, 500.0], requires_grad=True)
     for y in (round_clamp(x, 0, 100), to_grid(x, 3, 127)):
         assert torch.autograd.grad(y.sum(), x)[0].tolist() == [1, 1, 1, 1]
-    total = x.view(1, 1, 1, 4)
-    bias = torch.zeros(1, 1, 1, 1, requires_grad=True)
-    to_total, to_bias = torch.autograd.grad(requantise(total, bias).sum(), (x, bias))
-    assert to_total.tolist() == [
-        0,
-        0,
-        1,
-        0,
-    ]  # cut at the lower bound, 0.4 becomes 0 there, and above
-    assert to_bias.tolist() == [[[[1]]]]
     m = torch.tensor([1.0, 64.0], requires_grad=True)
     slope = torch.autograd.grad(log_index(m).sum(), m)[0]
     assert torch.allclose(slope, 80 / (np.log(2) * m.detach()))
+
+
+def test_gradient_of_requantise_never_leads_further_out() -> None:
+    total = torch.tensor([-5.0, 0.4, 3.3, 500.0]).view(1, 1, 1, 4).requires_grad_()
+    bias = torch.zeros(1, 1, 1, 1, requires_grad=True)
+    # A positive gradient asks for less, a negative one for more; both pass strictly inside. At an
+    # end passes only what leads back in, at zero (which 0.4 becomes) a tenth of it.
+    for sign, expected in ((1.0, [0, 0, 1, 1]), (-1.0, [-0.1, -0.1, -1, 0])):
+        loss = sign * requantise(total, bias).sum()
+        to_total, to_bias = torch.autograd.grad(loss, (total, bias))
+        assert torch.allclose(to_total.flatten(), torch.tensor(expected))
+        assert torch.allclose(to_bias.flatten(), torch.tensor([sum(expected)]))
 
 
 def test_distribution_rounds_twice_and_clamps() -> None:

@@ -108,7 +108,7 @@ def test_the_checkpoint_keeps_its_layout(make: Make) -> None:
     trainer = make(TINY)
     steps(trainer, 1)
     expected = {"model", "average", "optimiser", "running", "seen", "rng", "torch_rng"}
-    assert trainer.state().keys() == expected | {"step", "elapsed", "skipped"}
+    assert trainer.state().keys() == expected | {"usual", "step", "elapsed", "skipped"}
 
 
 def test_a_step_that_is_not_finite_is_skipped(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,16 +137,23 @@ def test_training_that_diverges_ends(make: Make, monkeypatch: pytest.MonkeyPatch
         steps(trainer, 4)
 
 
-def test_each_tensor_is_clipped_by_itself(make: Make) -> None:
-    trainer = make(dataclasses.replace(TINY, clip=0.5))
+def test_each_tensor_is_clipped_by_its_own_usual_norm(make: Make) -> None:
+    trainer = make(dataclasses.replace(TINY, clip=2.0))
     small, large = trainer.trained[0], trainer.trained[1]
-    small.grad = torch.zeros_like(small)
-    small.grad.view(-1)[0] = 0.3
-    large.grad = torch.zeros_like(large)
-    large.grad.view(-1)[0] = 40.0
-    assert float(trainer._clip()) == pytest.approx(math.hypot(0.3, 40.0))
-    assert float(small.grad.norm()) == pytest.approx(0.3)
-    assert float(large.grad.norm()) == pytest.approx(0.5)
+
+    def clip(norms: tuple[float, float]) -> tuple[float, float, float]:
+        for parameter, norm in zip((small, large), norms, strict=True):
+            parameter.grad = torch.zeros_like(parameter)
+            parameter.grad.view(-1)[0] = norm
+        before = float(trainer._clip())
+        after = [float(p.grad.norm()) for p in (small, large) if p.grad is not None]
+        return before, after[0], after[1]
+
+    assert clip((0.3, 40.0)) == pytest.approx((math.hypot(0.3, 40.0), 0.3, 40.0))
+    # a spike is cut to twice the usual norm, and the other tensor does not notice
+    assert clip((30.0, 40.0)) == pytest.approx((50.0, 0.6, 40.0))
+    assert clip((0.3, math.nan))[1] == pytest.approx(0.3)
+    assert clip((0.3, 40.0))[2] == pytest.approx(40.0)
 
 
 def test_the_average_follows(make: Make) -> None:

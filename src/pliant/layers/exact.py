@@ -127,7 +127,7 @@ class ExactConv2d(nn.Module):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Brings the trained weights back into the grid's range; beyond it they would only drift."""
+        """Brings the trained weights back into the grid's range; beyond it they only drift."""
         limit = WEIGHT_MAX * 2.0**-self.shift
         self.weight.clamp_(-limit, limit)
 

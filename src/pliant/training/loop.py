@@ -61,6 +61,7 @@ class Trainer:
         self.store = PhotoStore(folders, cache, recipe.crop)
         self.batches = Batches(self._draw, recipe.seed, self.device)
         self.step, self.elapsed, self.skipped, self._in_a_row = 0, 0.0, 0, 0
+        self.usual: Tensor | None = None  # running mean of the norm of each tensor's gradient
 
     def _select(self) -> list[nn.Parameter]:
         """The prior's parameters, and only they, with gradients."""
@@ -118,13 +119,23 @@ class Trainer:
         return total, norm
 
     def _clip(self) -> Tensor:
-        """Clips each tensor's gradient by itself: a few heads with large gradients must not starve
-        the rest. Returns the norm of all gradients before, without waiting for the device."""
+        """Clips each tensor's gradient at `clip` times the running mean of its own norm.
+
+        A rare symbol that was thought impossible has a gradient a hundred times larger than usual;
+        the optimiser would turn it into a step for every weight. Returns the norm of all gradients
+        before, without waiting for the device.
+        """
         gradients = [p.grad for p in self.trained if p.grad is not None]
-        norms = [torch.linalg.vector_norm(g) for g in gradients]
-        for gradient, norm in zip(gradients, norms, strict=True):
-            gradient.mul_((self.recipe.clip / (norm + 1e-6)).clamp(max=1.0))
-        total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        norms = torch.stack([torch.linalg.vector_norm(g) for g in gradients])
+        usual = norms.nan_to_num(1.0, 1.0) if self.usual is None else self.usual
+        limits = self.recipe.clip * usual
+        for gradient, factor in zip(
+            gradients, (limits / (norms + 1e-12)).clamp(max=1.0), strict=True
+        ):
+            gradient.mul_(factor)
+        clipped = torch.minimum(norms, limits)
+        self.usual = torch.where(norms.isfinite(), usual.lerp(clipped, 0.02), usual)
+        total: Tensor = torch.linalg.vector_norm(norms)
         return total
 
     def _project(self) -> None:
@@ -148,6 +159,7 @@ class Trainer:
             **self.objective.state(),
             "rng": json.dumps(self.batches.state),
             "torch_rng": torch.get_rng_state(),
+            "usual": self.usual,
             "step": self.step,
             "elapsed": self.elapsed,
             "skipped": self.skipped,
@@ -171,6 +183,8 @@ class Trainer:
         load_weights(self.average, state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.objective.load(state)
+        usual = state.get("usual")
+        self.usual = None if usual is None else usual.to(self.device)
         torch.set_rng_state(state["torch_rng"])
         self.batches.close()
         self.batches = Batches(self._draw, json.loads(state["rng"]), self.device)

@@ -29,7 +29,7 @@ class Recipe:
         strength: of rate-distortion-optimised rounding.
         lossless_share: how often a crop of a finer rate than `high_rate` comes from losslessly
             stored photos only.
-        clip: largest norm of the gradient of one tensor.
+        clip: largest norm of a tensor's gradient, as a multiple of its own running mean.
         ema: how much of the averaged weights a step keeps, at most.
         bfloat16: run the prior's convolutions in bfloat16.
         threads: of the processor; 0 leaves the choice to torch.
@@ -51,7 +51,7 @@ class Recipe:
     high_rate: int = 768
     lowest_rate: int = 0
     highest_rate: int = RATE_MAX
-    clip: float = 0.5
+    clip: float = 2.0
     ema: float = 0.999
     bfloat16: bool = True
     threads: int = 0
