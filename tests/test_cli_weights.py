@@ -29,7 +29,7 @@ def gradient(width: int, height: int, mode: str) -> Image.Image:
     waves = [128 + 90 * np.sin(xx / 9), 128 + 90 * np.cos(yy / 7), (xx + yy) % 256]
     image = Image.fromarray(np.stack(waves, -1).astype(np.uint8)).convert(mode)
     if mode.endswith("A"):
-        image.putalpha(Image.fromarray(((xx + 2 * yy) % 256).astype(np.uint8)))
+        image.putalpha(Image.fromarray(((xx + 2 * yy) % 255 + 1).astype(np.uint8)))
     return image
 
 

@@ -68,7 +68,7 @@ def test_gradient_of_requantise_never_leads_further_out() -> None:
     bias = torch.zeros(1, 1, 1, 1, requires_grad=True)
     # A positive gradient asks for less, a negative one for more; both pass strictly inside. At an
     # end passes only what leads back in, at zero (which 0.4 becomes) a tenth of it.
-    for sign, expected in ((1.0, [0, 0, 1, 1]), (-1.0, [-0.1, -0.1, -1, 0])):
+    for sign, expected in ((1.0, [0.0, 0, 1, 1]), (-1.0, [-0.1, -0.1, -1, 0])):
         loss = sign * requantise(total, bias).sum()
         to_total, to_bias = torch.autograd.grad(loss, (total, bias))
         assert torch.allclose(to_total.flatten(), torch.tensor(expected))
@@ -83,4 +83,6 @@ def test_distribution_rounds_twice_and_clamps() -> None:
     assert rounded.tolist() == [-4095, -2, 0, 2, 4095]
     assert index.tolist() == [0, 0, 2, 63, 0]  # 8 / 16 is half way to one, hence even: zero
     found = torch.autograd.grad((index + 3 * rounded).sum(), (mean, correction, scale))
-    assert [g.unique().tolist() for g in found] == [[3], [1 / 16], [1 / 16]]
+    assert found[0].tolist() == [3] * 5
+    for gradient in found[1:]:  # an index at its end is not pushed further out
+        assert (gradient * 16).tolist() == [0, 0, 1, 1, 0]

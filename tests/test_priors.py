@@ -111,7 +111,9 @@ def test_steps_are_integers_in_range(name: str) -> None:
         for step in steps_of(prior, parts, vector(RATE_MAX)):
             assert step.index.dtype == step.mean.dtype == torch.float32
             assert torch.equal(step.index, step.index.round().clamp(0, 63))
-            assert torch.equal(step.mean, step.mean.round().clamp(-32767, 32767))
+            centre, mean = step.centred()
+            assert torch.equal(mean, mean.round().clamp(-32767, 32767))
+            assert torch.equal(step.mean, 16 * centre + mean)
 
 
 @every_prior

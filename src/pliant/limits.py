@@ -50,7 +50,9 @@ class Limits:
         if max_pixels is None:
             max_pixels = _variable("PLIANT_MAX_PIXELS", DEFAULT_MAX_PIXELS)
         memory = _variable("PLIANT_MAX_MEMORY", DEFAULT_MAX_MEMORY)
-        return cls(max_pixels, memory, WORK_MARGIN * MACS_PER_PIXEL * max_pixels)
+        # however few pixels, one block of the alignment must be allowed
+        work = WORK_MARGIN * MACS_PER_PIXEL * max(max_pixels, ALIGNMENT**2)
+        return cls(max_pixels, memory, work)
 
 
 def check_limits(header: Header, limits: Limits | None = None) -> None:

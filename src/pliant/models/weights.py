@@ -37,8 +37,8 @@ from pliant.models.base import ImageModel
 from pliant.priors.lowband import LowBandPrior
 
 FORMAT = "pliant-weights-1"
-_TEST_SIZE = (64, 128)
-_TEST_RATES = (900,)
+_TEST_SIZE = (128, 192)
+_TEST_RATES = (300, 1300)
 
 
 def _integer_parameters(

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pliant.layers.exact import RateBias, RateVector
-from pliant.layers.integers import INDEX_MAX, MEAN_MAX, round_clamp
+from pliant.layers.integers import distribution
 from pliant.priors.walk import Schedule, Step
 
-INDEX_UNIT = 16.0  # scales are computed in 1/16 of a table index
-INDEX_OF_ONE = 22.5  # the table index whose Laplacian has a scale of one quantiser step
+INDEX_OF_ONE = 360.0  # 1/16 table indices: the Laplacian with a scale of one quantiser step
 
 
 def laplace_step(mean: Tensor, scale: Tensor) -> Step:
@@ -26,11 +25,8 @@ def laplace_step(mean: Tensor, scale: Tensor) -> Step:
         mean: (B, C, H, W) in 1/16 quantiser steps.
         scale: (B, C, H, W) in 1/16 table indices (80 to the octave), 0 for a scale of one step.
     """
-    index = round_clamp(scale, -2048, 2048) + INDEX_OF_ONE * INDEX_UNIT
-    return Step(
-        index=round_clamp(index * (1 / INDEX_UNIT), 0, INDEX_MAX),
-        mean=round_clamp(mean, -MEAN_MAX, MEAN_MAX),
-    )
+    index, mean = distribution(mean, scale, scale.new_full((1,), INDEX_OF_ONE))
+    return Step(index=index, mean=mean)
 
 
 class FactorizedPrior(nn.Module):

@@ -123,7 +123,8 @@ class LowBandPrior(nn.Module):
 def _step(mean: Tensor, index: Tensor) -> Step:
     return Step(
         index=round_clamp(index * (1 / 16), 0, 63),
-        mean=mean.clamp(-32000.0, 32000.0),
+        mean=mean,
+        wide=True,
     )
 
 

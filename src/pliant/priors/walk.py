@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pliant.entropy import rans
 from pliant.entropy.tables import SYMBOL_LIMIT, Tables
+from pliant.errors import DamagedError
 from pliant.layers.exact import RateVector
 from pliant.layers.quantize import choose_symbols, laplace_bits
 
@@ -28,11 +29,25 @@ class Step:
     Attributes:
         index: (B, C, H, W) table index (scale), integers in [0, SCALES) held in float32.
         mean: (B, C, H, W) means in 1/16 steps, integers held in float32.
+        wide: whether means may leave 16 bits; the coder then gets only their fractions.
     """
 
     index: Tensor
     mean: Tensor
+    wide: bool = False
 
+    def centred(self) -> tuple[Tensor, Tensor]:
+        """(centre, mean for the coder): what is subtracted from symbols, and the mean that is left.
+
+        The coder would subtract the centre itself, so the stream is the same.
+        """
+        if not self.wide:
+            return torch.zeros(()), self.mean
+        centre = torch.floor((self.mean + 8) / 16)
+        return centre, self.mean - 16 * centre
+
+
+LARGEST = SYMBOL_LIMIT // 2  # of a symbol; its distance to any mean then fits the coder
 
 Schedule = Generator[Step, Tensor, None]
 
@@ -140,10 +155,11 @@ def write(
         if step is None:
             raise ValueError("the prior's schedule ended before its latents")
         chosen = choose_symbols(_like_the_networks(part), step.mean, step.index, strength)
-        chosen.clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
-        symbols.append(_flat(chosen, torch.int32))
+        chosen.clamp_(-LARGEST, LARGEST)
+        centre, mean = step.centred()
+        symbols.append(_flat(chosen - centre if step.wide else chosen, torch.int32))
         indices.append(_flat(step.index, torch.uint8))
-        means.append(_flat(step.mean, torch.int16))
+        means.append(_flat(mean, torch.int16))
         step = _advance(schedule, chosen)
     values = np.concatenate(symbols)
     return rans.encode(
@@ -175,9 +191,15 @@ def read(
     parts: list[Tensor] = []
     fingerprint = hash_start
     while step is not None:
-        values = decoder.read(_flat(step.index, torch.uint8), _flat(step.mean, torch.int16))
+        centre, mean = step.centred()
+        values = decoder.read(_flat(step.index, torch.uint8), _flat(mean, torch.int16))
         fingerprint = rans.symbol_hash(values, fingerprint)
-        parts.append(_unflat(values, step.index))
-        step = _advance(schedule, parts[-1])
+        symbols = _unflat(values, step.index)
+        if step.wide:
+            symbols = symbols + centre
+            if float(symbols.abs().max()) > LARGEST:
+                raise DamagedError("a symbol is out of range")
+        parts.append(symbols)
+        step = _advance(schedule, symbols)
     decoder.finish(fingerprint)
     return prior.merge(parts, size)
