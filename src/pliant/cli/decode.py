@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pliant.cli import batch
 from pliant.cli.batch import STREAM, Job
 from pliant.cli.console import Console
-from pliant.container import read_header
+from pliant.container import read, read_header
 from pliant.files import check_target
 from pliant.limits import check_limits
 
@@ -47,8 +47,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if job.target != STREAM:
             check_target(job.target, force=args.force, source=job.source)
         data = batch.read_bytes(job.source)
-        # Refuse absurd sizes before torch and the weights are loaded.
+        # Refuse damage and absurd sizes before torch and the weights are loaded.
         check_limits(read_header(data))
+        read(data)
         from pliant.codec import model_for
 
         codec = model_for(data)
