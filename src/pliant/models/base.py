@@ -15,7 +15,11 @@ from pliant.priors.walk import Prior, bits
 
 
 class Transform(Protocol):
-    """Pixels to latents and back; the first latent is the coarsest."""
+    """Pixels to latents and back; the first latent is the coarsest.
+
+    A transform may state its `reach`: how many pixels around a block (a multiple of the model's)
+    its samples depend on. Large pictures then pass through it in blocks.
+    """
 
     def analysis(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in 0..255, sizes multiples of the model's, to real latents."""

@@ -29,6 +29,7 @@ from pliant.training.losses import RateLoss
 from pliant.training.recipes import Recipe
 
 CHECKPOINT, RECIPE = "checkpoint.pt", "recipe.json"
+INSTALLED = "installed"  # as `init`: start from the weights in the package
 MAX_SKIPPED = 50  # in a row
 LOG_EVERY = 50
 LONGEST_PAUSE = 600.0  # seconds between two steps that count as work (saving, validation)
@@ -49,7 +50,7 @@ class Trainer:
         self.device = usable_device(device)
         self.model: Any = registry.build(recipe.model)
         if recipe.init:
-            load_average(self.model, Path(recipe.init))
+            self._start_from(recipe.init)
         self.model.to(self.device)
         self.trained = self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -62,6 +63,12 @@ class Trainer:
         self.batches = Batches(self._draw, recipe.seed, self.device)
         self.step, self.elapsed, self.skipped, self._in_a_row = 0, 0.0, 0, 0
         self.usual: Tensor | None = None  # running mean of the norm of each tensor's gradient
+
+    def _start_from(self, init: str) -> None:
+        if init == INSTALLED:
+            load_weights(self.model, registry.load(self.recipe.model).model.state_dict())
+        else:
+            load_average(self.model, Path(init))
 
     def _select(self) -> list[nn.Parameter]:
         """The prior's parameters, and only they, with gradients."""

@@ -20,7 +20,8 @@ class Recipe:
 
     Attributes:
         model: whose prior is trained; its transform stays as it is.
-        init: checkpoint whose averaged weights the run starts from.
+        init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
+            package.
         steps: length of the schedule, unless a time budget is given.
         final_learning_rate: share of the learning rate that is left at the end of the cosine.
         warmup: steps over which the learning rate rises.

@@ -29,6 +29,7 @@ class PyramidTransform(nn.Module):
     Latents: low (B, 3, H/32, W/32), level 5 (B, 9, H/32, W/32) ... level 1 (B, 9, H/2, W/2).
     """
 
+    reach = 128  # pixels around a block that its samples depend on; measured: 64 leave a difference
     # four lifting steps with one multiplication a sample pair, twice a level, in three colours
     lifting_macs = 3 * 2 * 2 * sum(4.0**-level for level in range(LEVELS)) + 9
 
