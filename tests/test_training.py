@@ -165,11 +165,11 @@ def test_the_average_follows(make: Make) -> None:
     assert not same(trainer.average.state_dict(), trainer.model.state_dict())
 
 
-def test_learning_rate_rises_and_falls(make: Make) -> None:
-    trainer = make(dataclasses.replace(TINY, warmup=10, learning_rate=1.0))
-    assert trainer.learning_rate(0.0) == pytest.approx(0.1)
+def test_learning_rates_rise_and_fall(make: Make) -> None:
+    trainer = make(dataclasses.replace(TINY, warmup=10))
+    assert trainer.rate_share(0.0) == pytest.approx(0.1)
     trainer.step = 20
-    rates = [trainer.learning_rate(p) for p in (0.0, 0.5, 1.0, 1.1)]
+    rates = [trainer.rate_share(p) for p in (0.0, 0.5, 1.0, 1.1)]
     assert rates == pytest.approx([1.0, 0.505, 0.01, 0.01])
 
 
@@ -191,7 +191,7 @@ def test_a_run_folder_holds_the_run(photo_folder: Path, tmp_path: Path) -> None:
     log = (output / "log.txt").read_text().splitlines()
     words = [line.split()[0] + line.split()[1] for line in log]
     assert words == ["step4", "valid6", "step8", "valid10"]
-    for word in ("minutes", "loss", "norm", "skipped", "lr", "steps/s", "values"):
+    for word in ("minutes", "loss", "norm", "skipped", "rates", "steps/s", "values"):
         assert f" {word} " in log[0]
     history = [json.loads(t) for t in (output / "validation.jsonl").read_text().splitlines()]
     assert [h["step"] for h in history] == [6, 10]

@@ -52,8 +52,10 @@ class _Requantise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         (y,) = ctx.saved_tensors
-        inside = torch.where(y > 0, (y < ACTIVATION_MAX) | (grad > 0), 0.1 * (grad < 0))
-        grad = grad * inside.to(grad.dtype)
+        # slopes for positive and negative gradients; comparisons are slow in bfloat16
+        positive = y.clamp(max=1)
+        negative = (ACTIVATION_MAX - y).clamp_(max=1).mul_(0.9 * positive + 0.1)
+        grad = (grad.clamp(min=0) * positive).add_(grad.clamp(max=0) * negative)
         return grad, grad.float().sum((2, 3), keepdim=True)
 
 

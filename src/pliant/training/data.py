@@ -22,6 +22,7 @@ from pliant.errors import UsageError
 SUFFIXES = {".avif", ".webp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm"}
 LOSSLESS = {".webp", ".png", ".tif", ".tiff", ".bmp", ".ppm"}
 HALVED_SHARE = 0.25
+GRAPHIC_SHARE = 0.04  # of crops with areas of one colour, which photos hardly have
 AHEAD = 3  # batches that wait for the training step
 
 
@@ -113,7 +114,7 @@ class PhotoStore:
         """Random crops (B, 3, crop, crop), flipped and transposed at random.
 
         Every fourth crop is twice as large and halved, where the photo allows it: sharper and with
-        less noise.
+        less noise. A few get areas of one colour, as graphics and cut-out products have.
 
         Args:
             rng: the only source of chance.
@@ -133,12 +134,26 @@ class PhotoStore:
             if halve:
                 means = part.reshape(crop, 2, crop, 2, 3).mean((1, 3), dtype=np.float32)
                 part = np.rint(means).astype(np.uint8)
+            if rng.random() < GRAPHIC_SHARE:
+                part = _with_areas(rng, part)
             if rng.random() < 0.5:
                 part = part[:, ::-1]
             if rng.random() < 0.5:
                 part = part.swapaxes(0, 1)
             crops.append(part.transpose(2, 0, 1))
         return np.stack(crops)
+
+
+def _with_areas(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Rectangles of one colour each on a copy of (H, W, 3), half of the time covering all of it."""
+    out = pixels.copy()
+    corners = np.sort(rng.integers(0, len(pixels) + 1, (int(rng.integers(1, 7)), 2, 2)), 1)
+    if rng.random() < 0.5:
+        corners[0] = [[0, 0], pixels.shape[:2]]
+    for (top, left), (bottom, right) in corners:
+        grey = rng.random() < 0.5
+        out[top:bottom, left:right] = rng.choice([0, 255]) if grey else rng.integers(0, 256, 3)
+    return out
 
 
 class Batch(NamedTuple):

@@ -26,6 +26,7 @@ from pliant.training.checkpoint import read_checkpoint as read
 from pliant.training.data import Batches, PhotoStore
 from pliant.training.journal import Journal, stop_signals
 from pliant.training.losses import RateLoss
+from pliant.training.optimiser import Optimiser
 from pliant.training.recipes import Recipe
 
 CHECKPOINT, RECIPE = "checkpoint.pt", "recipe.json"
@@ -54,9 +55,8 @@ class Trainer:
         self.model.to(self.device)
         self.trained = self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimiser = torch.optim.Adam(
-            self.trained, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True
-        )
+        prior: Any = self.model.prior
+        self.optimiser = Optimiser(prior, recipe.learning_rate, recipe.matrix_learning_rate)
         self.objective = RateLoss(recipe)
         cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
         self.store = PhotoStore(folders, cache, recipe.crop)
@@ -90,24 +90,22 @@ class Trainer:
         """How much of the schedule is done, 0..1."""
         return self.elapsed / (minutes * 60) if minutes else self.step / self.recipe.steps
 
-    def learning_rate(self, progress: float) -> float:
-        """Cosine from the recipe's learning rate to its final share, after a linear rise."""
+    def rate_share(self, progress: float) -> float:
+        """Share of the learning rates: cosine from 1 to the final one, after a linear rise."""
         r = self.recipe
         wave = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         decay = r.final_learning_rate + (1 - r.final_learning_rate) * wave
-        return r.learning_rate * decay * min(1.0, (self.step + 1) / r.warmup)
+        return decay * min(1.0, (self.step + 1) / r.warmup)
 
     def one_step(self, progress: float) -> tuple[float, float]:
         """One update; returns loss and gradient norm. One that is not finite is skipped."""
         started = time.monotonic()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate(progress)
         loss = self.objective(self.model, self.batches.take(), progress)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad()
         loss.backward()
         total, norm = torch.stack((loss.detach().float(), self._clip())).tolist()
         if math.isfinite(norm) and math.isfinite(total):
-            self.optimiser.step()
+            self.optimiser.step(self.rate_share(progress))
             self._project()
             self._update_average()
             self._in_a_row = 0
@@ -162,7 +160,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimiser.state(),
             **self.objective.state(),
             "rng": json.dumps(self.batches.state),
             "torch_rng": torch.get_rng_state(),
@@ -188,7 +186,7 @@ class Trainer:
         state = read(self.output / CHECKPOINT)
         load_weights(self.model, state["model"])
         load_weights(self.average, state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimiser.load(state["optimiser"])
         self.objective.load(state)
         usual = state.get("usual")
         self.usual = None if usual is None else usual.to(self.device)
@@ -252,7 +250,7 @@ class Run:
         values = " ".join(f"{x:.4f}" for x in t.objective.running.tolist())
         return (
             f"step {t.step} minutes {t.elapsed / 60:.2f} loss {loss:.4f} norm {norm:.3f} "
-            f"skipped {t.skipped} lr {t.learning_rate(progress):.2e} steps/s {speed:.2f} "
+            f"skipped {t.skipped} rates {t.rate_share(progress):.3f} steps/s {speed:.2f} "
             f"values {values}"
         )
 

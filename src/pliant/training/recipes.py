@@ -10,7 +10,16 @@ from typing import Any
 from pliant.errors import UsageError
 from pliant.units import RATE_MAX
 
-_POSITIVE = ("steps", "batch", "learning_rate", "warmup", "clip", "save_every", "validate_every")
+_POSITIVE = (
+    "steps",
+    "batch",
+    "learning_rate",
+    "matrix_learning_rate",
+    "warmup",
+    "clip",
+    "save_every",
+    "validate_every",
+)
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
 
@@ -23,8 +32,9 @@ class Recipe:
         init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
             package.
         steps: length of the schedule, unless a time budget is given.
-        final_learning_rate: share of the learning rate that is left at the end of the cosine.
-        warmup: steps over which the learning rate rises.
+        learning_rate, matrix_learning_rate: see `Optimiser`.
+        final_learning_rate: share of the learning rates that is left at the end of the cosine.
+        warmup: steps over which the learning rates rise.
         plain_share: share of the schedule with plain rounding, before rate-distortion-optimised
             rounding starts.
         strength: of rate-distortion-optimised rounding.
@@ -44,6 +54,7 @@ class Recipe:
     batch: int = 4
     crop: int = 256
     learning_rate: float = 3e-3
+    matrix_learning_rate: float = 6e-3
     final_learning_rate: float = 0.01
     warmup: int = 100
     plain_share: float = 0.1

@@ -1,0 +1,78 @@
+"""Which parameter is trained by which optimiser.
+
+The weights of exact convolutions go to Muon (Jordan et al., "Muon: An optimizer for hidden layers
+in neural networks", 2024): its update has a singular value of one in every direction, so weak
+inputs, such as the finer contexts of a prior, learn as fast as strong ones. Biases and the
+logarithmic weights of explicit terms go to Adam.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from pliant.errors import MissingError
+from pliant.layers.exact import ExactConv2d, SpreadConv2d
+
+
+class Optimiser:
+    """Muon for the matrices of `module`, Adam for its other parameters.
+
+    Args:
+        module: on its device already; all its parameters are trained.
+        learning_rate: of Adam.
+        matrix_learning_rate: of Muon, scaled so that an entry moves as far as with Adam at about a
+            fifth of this rate.
+
+    Raises:
+        MissingError: this torch has no Muon.
+    """
+
+    def __init__(
+        self, module: nn.Module, learning_rate: float, matrix_learning_rate: float
+    ) -> None:
+        try:
+            from torch.optim import Muon
+        except ImportError as error:
+            raise MissingError("training needs torch 2.9 or newer") from error
+        matrices = [
+            m.weight
+            for m in module.modules()
+            if isinstance(m, ExactConv2d) and not isinstance(m, SpreadConv2d)
+        ]
+        chosen = {id(weight) for weight in matrices}
+        others = [p for p in module.parameters() if id(p) not in chosen]
+        # Muon takes matrices alone: views of the kernels, one row for each output channel
+        self._views = [(w, nn.Parameter(w.detach().flatten(1))) for w in matrices]
+        self._adam = torch.optim.Adam(others, lr=learning_rate, betas=(0.9, 0.99), fused=True)
+        self._parts: list[torch.optim.Optimizer] = [self._adam]
+        if matrices:
+            self._parts.append(
+                Muon(
+                    [view for _, view in self._views],
+                    lr=matrix_learning_rate,
+                    weight_decay=0.0,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+        self._rates = [[group["lr"] for group in part.param_groups] for part in self._parts]
+
+    def step(self, share: float) -> None:
+        """One update with `share` of the learning rates."""
+        for weight, view in self._views:
+            view.grad = None if weight.grad is None else weight.grad.flatten(1)
+        for part, rates in zip(self._parts, self._rates, strict=True):
+            for group, rate in zip(part.param_groups, rates, strict=True):
+                group["lr"] = rate * share
+            part.step()
+
+    def state(self) -> list[dict[str, Any]]:
+        """What an exact resume needs."""
+        return [part.state_dict() for part in self._parts]
+
+    def load(self, state: list[dict[str, Any]]) -> None:
+        """Inverse of `state`."""
+        for part, saved in zip(self._parts, state, strict=True):
+            part.load_state_dict(saved)
