@@ -34,7 +34,8 @@ class Format:
 
 # Lossless where the format can, else nearly so: the losses belong into the .pli file.
 FORMATS: Final[dict[str, Format]] = {
-    "png": Format("PNG", metadata=True),
+    # level 3 is twice as fast as the default, and smaller on photos
+    "png": Format("PNG", options={"compress_level": 3}, metadata=True),
     "jpg": Format("JPEG", ("L", "RGB"), {"quality": 95, "subsampling": "4:4:4"}, metadata=True),
     "webp": Format("WEBP", ("RGB", "RGBA"), {"lossless": True}, metadata=True),
     "avif": Format("AVIF", ("RGB", "RGBA"), {"quality": 95, "subsampling": "4:4:4"}, metadata=True),

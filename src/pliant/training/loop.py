@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from pliant.errors import MissingError, PliantError, UsageError
-from pliant.layers.exact import ExactConv2d
 from pliant.models import registry
 from pliant.training import recipes, validate
 from pliant.training.checkpoint import State, load_average, load_weights
@@ -53,16 +51,17 @@ class Trainer:
         if recipe.init:
             self._start_from(recipe.init)
         self.model.to(self.device)
-        self.trained = self._select()
+        self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         prior: Any = self.model.prior
-        self.optimiser = Optimiser(prior, recipe.learning_rate, recipe.matrix_learning_rate)
+        self.optimiser = Optimiser(
+            prior, recipe.learning_rate, recipe.matrix_learning_rate, recipe.clip
+        )
         self.objective = RateLoss(recipe)
         cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
         self.store = PhotoStore(folders, cache, recipe.crop)
         self.batches = Batches(self._draw, recipe.seed, self.device)
         self.step, self.elapsed, self.skipped, self._in_a_row = 0, 0.0, 0, 0
-        self.usual: Tensor | None = None  # running mean of the norm of each tensor's gradient
 
     def _start_from(self, init: str) -> None:
         if init == INSTALLED:
@@ -70,12 +69,12 @@ class Trainer:
         else:
             load_average(self.model, Path(init))
 
-    def _select(self) -> list[nn.Parameter]:
-        """The prior's parameters, and only they, with gradients."""
+    def _select(self) -> None:
+        """Gives gradients to the prior's parameters, and only to them."""
         self.model.requires_grad_(False)
         if self.recipe.bfloat16 and hasattr(self.model.prior, "dtype"):
             self.model.prior.dtype = torch.bfloat16
-        return list(self.model.prior.requires_grad_(True).parameters())
+        self.model.prior.requires_grad_(True)
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """One batch: rates spread evenly, crops at random."""
@@ -103,10 +102,9 @@ class Trainer:
         loss = self.objective(self.model, self.batches.take(), progress)
         self.model.zero_grad()
         loss.backward()
-        total, norm = torch.stack((loss.detach().float(), self._clip())).tolist()
+        total, norm = torch.stack((loss.detach().float(), self.optimiser.clip())).tolist()
         if math.isfinite(norm) and math.isfinite(total):
             self.optimiser.step(self.rate_share(progress))
-            self._project()
             self._update_average()
             self._in_a_row = 0
         else:
@@ -122,31 +120,6 @@ class Trainer:
         most = 30.0 if self.step < 10 else max(5.0, 10 * self.elapsed / self.step)
         self.elapsed += min(time.monotonic() - started, most)
         return total, norm
-
-    def _clip(self) -> Tensor:
-        """Clips each tensor's gradient at `clip` times the running mean of its own norm.
-
-        A rare symbol that was thought impossible has a gradient a hundred times larger than usual;
-        the optimiser would turn it into a step for every weight. Returns the norm of all gradients
-        before, without waiting for the device.
-        """
-        gradients = [p.grad for p in self.trained if p.grad is not None]
-        norms = torch.stack([torch.linalg.vector_norm(g) for g in gradients])
-        usual = norms.nan_to_num(1.0, 1.0) if self.usual is None else self.usual
-        limits = self.recipe.clip * usual
-        for gradient, factor in zip(
-            gradients, (limits / (norms + 1e-12)).clamp(max=1.0), strict=True
-        ):
-            gradient.mul_(factor)
-        clipped = torch.minimum(norms, limits)
-        self.usual = torch.where(norms.isfinite(), usual.lerp(clipped, 0.02), usual)
-        total: Tensor = torch.linalg.vector_norm(norms)
-        return total
-
-    def _project(self) -> None:
-        for module in self.model.prior.modules():
-            if isinstance(module, ExactConv2d):
-                module.project()
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -164,7 +137,6 @@ class Trainer:
             **self.objective.state(),
             "rng": json.dumps(self.batches.state),
             "torch_rng": torch.get_rng_state(),
-            "usual": self.usual,
             "step": self.step,
             "elapsed": self.elapsed,
             "skipped": self.skipped,
@@ -188,8 +160,6 @@ class Trainer:
         load_weights(self.average, state["average"])
         self.optimiser.load(state["optimiser"])
         self.objective.load(state)
-        usual = state.get("usual")
-        self.usual = None if usual is None else usual.to(self.device)
         torch.set_rng_state(state["torch_rng"])
         self.batches.close()
         self.batches = Batches(self._draw, json.loads(state["rng"]), self.device)

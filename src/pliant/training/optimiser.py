@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pliant.errors import MissingError
 from pliant.layers.exact import ExactConv2d, SpreadConv2d
@@ -25,18 +25,21 @@ class Optimiser:
         learning_rate: of Adam.
         matrix_learning_rate: of Muon, scaled so that an entry moves as far as with Adam at about a
             fifth of this rate.
+        clip: largest norm of a tensor's gradient, as a multiple of its own running mean.
 
     Raises:
         MissingError: this torch has no Muon.
     """
 
     def __init__(
-        self, module: nn.Module, learning_rate: float, matrix_learning_rate: float
+        self, module: nn.Module, learning_rate: float, matrix_learning_rate: float, clip: float
     ) -> None:
         try:
             from torch.optim import Muon
         except ImportError as error:
             raise MissingError("training needs torch 2.9 or newer") from error
+        self._module, self._limit = module, clip
+        self._usual: Tensor | None = None  # running mean of the norm of each tensor's gradient
         matrices = [
             m.weight
             for m in module.modules()
@@ -59,20 +62,44 @@ class Optimiser:
             )
         self._rates = [[group["lr"] for group in part.param_groups] for part in self._parts]
 
+    def clip(self) -> Tensor:
+        """Clips the gradient of each tensor on its own; returns the norm of all of them before.
+
+        A rare symbol that was thought impossible has a gradient a hundred times larger than usual;
+        it would become a step for every weight. Does not wait for the device.
+        """
+        gradients = [p.grad for p in self._module.parameters() if p.grad is not None]
+        norms = torch.stack([torch.linalg.vector_norm(g) for g in gradients])
+        usual = norms.nan_to_num(1.0, 1.0) if self._usual is None else self._usual
+        limits = self._limit * usual
+        for gradient, factor in zip(
+            gradients, (limits / (norms + 1e-12)).clamp(max=1.0), strict=True
+        ):
+            gradient.mul_(factor)
+        clipped = torch.minimum(norms, limits)
+        self._usual = torch.where(norms.isfinite(), usual.lerp(clipped, 0.02), usual)
+        total: Tensor = torch.linalg.vector_norm(norms)
+        return total
+
     def step(self, share: float) -> None:
-        """One update with `share` of the learning rates."""
+        """One update with `share` of the learning rates; weights stay within their grids."""
         for weight, view in self._views:
             view.grad = None if weight.grad is None else weight.grad.flatten(1)
         for part, rates in zip(self._parts, self._rates, strict=True):
             for group, rate in zip(part.param_groups, rates, strict=True):
                 group["lr"] = rate * share
             part.step()
+        for module in self._module.modules():
+            if isinstance(module, ExactConv2d):
+                module.project()
 
-    def state(self) -> list[dict[str, Any]]:
+    def state(self) -> dict[str, Any]:
         """What an exact resume needs."""
-        return [part.state_dict() for part in self._parts]
+        return {"parts": [part.state_dict() for part in self._parts], "usual": self._usual}
 
-    def load(self, state: list[dict[str, Any]]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
-        for part, saved in zip(self._parts, state, strict=True):
+        for part, saved in zip(self._parts, state["parts"], strict=True):
             part.load_state_dict(saved)
+        usual = state["usual"]
+        self._usual = None if usual is None else usual.to(next(self._module.parameters()).device)

@@ -1,0 +1,119 @@
+"""The tidy table of an evaluation: one row per codec, image and quality, in a folder on disk.
+
+Rows are appended to a journal the moment they are finished, so a run that is killed goes on where
+it was; a line that was cut off in the middle is dropped. `write_csv` gives the same rows in a fixed
+order for spreadsheets and data frames.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+JOURNAL, CSV = "rows.jsonl", "rows.csv"
+
+Key: TypeAlias = tuple[str, str, str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image through one codec at one quality.
+
+    Attributes:
+        codec: its name with all settings, as `codecs.find` takes it.
+        version: of the library or weights that did the work.
+        image: file name.
+        digest: of the image's pixels.
+        bytes: of the file; bpp: its bits per pixel.
+        metrics: by name, psnr and ms_ssim among them; a metric that is not defined for the image
+            (MS-SSIM of a tiny one) is missing.
+        encode_seconds, decode_seconds: wall time, of one thread, beside `workers` - 1 others.
+        peak_memory: of the process that encoded, in MiB; 0 where it cannot be told.
+        workers: how many processes worked side by side.
+    """
+
+    codec: str
+    version: str
+    image: str
+    digest: str
+    quality: float
+    width: int
+    height: int
+    bytes: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    encode_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    peak_memory: float = 0.0
+    workers: int = 1
+
+    @property
+    def bpp(self) -> float:
+        """Bits of the file per pixel."""
+        return 8 * self.bytes / (self.width * self.height)
+
+    @property
+    def psnr(self) -> float:
+        """Over RGB, in dB."""
+        return self.metrics["psnr"]
+
+    @property
+    def ms_ssim(self) -> float:
+        """0..1; NaN where it is not defined."""
+        return self.metrics.get("ms_ssim", float("nan"))
+
+    @property
+    def key(self) -> Key:
+        """What identifies the row: finding it in the table saves computing it."""
+        return self.codec, self.version, self.digest, self.quality
+
+
+class Table:
+    """The rows in a folder; opening it reads what an earlier run finished.
+
+    Args:
+        folder: made when the first row is added.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: dict[Key, Row] = {}
+        path = folder / JOURNAL
+        if path.exists():
+            whole = path.read_bytes()
+            kept = whole[: whole.rfind(b"\n") + 1]
+            if len(kept) < len(whole):  # killed while it wrote
+                os.truncate(path, len(kept))
+            for line in kept.decode().splitlines():
+                row = Row(**json.loads(line))
+                self.rows[row.key] = row
+
+    def add(self, row: Row) -> None:
+        """Appends a finished row, safe on disk when this returns."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / JOURNAL).open("a") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows[row.key] = row
+
+    def write_csv(self, rows: Iterable[Row]) -> None:
+        """Writes `rows` in the given order, one column per field and metric."""
+        flat = [_flat(row) for row in rows]
+        names = list(dict.fromkeys(name for entry in flat for name in entry))
+        partial = self.folder / (CSV + ".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(flat)
+        os.replace(partial, self.folder / CSV)
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    entry = asdict(row)
+    metrics = entry.pop("metrics")
+    return entry | {"bpp": row.bpp} | metrics
