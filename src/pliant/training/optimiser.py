@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from pliant.errors import MissingError
-from pliant.layers.exact import ExactConv2d, SpreadConv2d
+from pliant.layers.exact import ExactConv2d, ExactLayer, SpreadConv2d
+from pliant.training.centring import Centring
 
 
 class Optimiser:
@@ -39,6 +40,7 @@ class Optimiser:
         except ImportError as error:
             raise MissingError("training needs torch 2.9 or newer") from error
         self._module, self._limit = module, clip
+        self._centring = [Centring(m) for m in module.modules() if isinstance(m, ExactLayer)]
         self._usual: Tensor | None = None  # running mean of the norm of each tensor's gradient
         matrices = [
             m.weight
@@ -83,6 +85,8 @@ class Optimiser:
 
     def step(self, share: float) -> None:
         """One update with `share` of the learning rates; weights stay within their grids."""
+        for layer in self._centring:
+            layer.before_step()
         for weight, view in self._views:
             view.grad = None if weight.grad is None else weight.grad.flatten(1)
         for part, rates in zip(self._parts, self._rates, strict=True):
@@ -92,14 +96,22 @@ class Optimiser:
         for module in self._module.modules():
             if isinstance(module, ExactConv2d):
                 module.project()
+        for layer in self._centring:
+            layer.after_step()
 
     def state(self) -> dict[str, Any]:
         """What an exact resume needs."""
-        return {"parts": [part.state_dict() for part in self._parts], "usual": self._usual}
+        return {
+            "parts": [part.state_dict() for part in self._parts],
+            "centring": [layer.state() for layer in self._centring],
+            "usual": self._usual,
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         for part, saved in zip(self._parts, state["parts"], strict=True):
             part.load_state_dict(saved)
+        for layer, saved in zip(self._centring, state["centring"], strict=True):
+            layer.load(saved)
         usual = state["usual"]
         self._usual = None if usual is None else usual.to(next(self._module.parameters()).device)
