@@ -60,7 +60,7 @@ def test_any_error_leaves_everything_as_it_was(failure: type[BaseException], fol
 def test_full_disk_is_one_sentence(
     call: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     if call == "fsync":

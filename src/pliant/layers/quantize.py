@@ -112,8 +112,8 @@ def choose_symbols(y: Tensor, mean: Tensor, index: Tensor, strength: float) -> T
     away = q - mean * (1 / MEAN_UNIT)
     # Most symbols are at the peak already; the others are gathered: logarithms take time.
     chosen, where = _in_memory_order(q), (_in_memory_order(away).abs() > 0.5).nonzero()[:, 0]
-    at = [_in_memory_order(x)[where] for x in (y, q, away, index)]
-    chosen[where] = _nearer_to_the_mean(*at, strength)
+    y, near, away, index = (_in_memory_order(x)[where] for x in (y, q, away, index))
+    chosen[where] = _nearer_to_the_mean(y, near, away, index, strength)
     return chosen.view_as(q.movedim(1, -1)).movedim(-1, 1) if q.dim() > 1 else chosen
 
 
