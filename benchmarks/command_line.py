@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pliant.evaluation import run
 from pliant.evaluation.metrics import Pixels
+from pliant.evaluation.pictures import read_rgb
 
 
 def call(*arguments: str) -> None:
@@ -22,4 +22,4 @@ def call(*arguments: str) -> None:
 def decode(file: Path, output: Path) -> Pixels:
     """Decodes `file` to `output` in a process of its own and returns the pixels of `output`."""
     call("decode", str(file), "-o", str(output), "--force")
-    return run.read_rgb(output)
+    return read_rgb(output)

@@ -18,18 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import command_line
-import numpy as np
 import photos
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+from timing import time_codec
 
 from pliant.errors import PliantError
-from pliant.evaluation import codecs, metrics, run
+from pliant.evaluation import codecs, metrics, sheet
 from pliant.evaluation.codecs import ImageCodec
 from pliant.evaluation.metrics import Pixels
+from pliant.evaluation.search import at_size
+from pliant.evaluation.sheet import Version
 
 QUALITIES = (20, 50, 80)
 RIVALS = ("jpeg-420", "webp", "avif-444", "jxl")
-CROP, ZOOM = 96, 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Result:
     """One file of one codec and what came back from it."""
 
     label: str
-    quality: int
+    quality: float
     bpp: float
     psnr: float
     ms_ssim: float
@@ -76,9 +77,9 @@ def _demo(images: dict[str, Pixels], out: Path) -> None:
             print("\n".join(map(_line, results)))
             everything[name, quality] = results
     _print_means(everything)
-    rows = [(images[name], everything[name, QUALITIES[0]]) for name in images]
-    _comparison(rows).save(out / "comparison.png")
-    print(f"\npicture (quality {QUALITIES[0]}, crops x{ZOOM}): {out / 'comparison.png'}")
+    rows = [_comparison(images[name], everything[name, QUALITIES[0]]) for name in images]
+    sheet.stack(rows).save(out / "comparison.png")
+    print(f"\npicture (quality {QUALITIES[0]}): {out / 'comparison.png'}")
 
 
 def _compare(
@@ -95,14 +96,14 @@ def _compare(
     decoded = command_line.decode(file, file.with_suffix(".png"))
     yield _result(pliant, quality, pixels, data, decoded)
     for rival in rivals:
-        best, rival_data = run.at_size(rival, pixels, len(data))
+        best, rival_data = at_size(rival, pixels, len(data))
         yield _result(rival, best, pixels, rival_data, rival.decode(rival_data))
 
 
 def _result(
-    codec: ImageCodec, quality: int, pixels: Pixels, data: bytes, decoded: Pixels
+    codec: ImageCodec, quality: float, pixels: Pixels, data: bytes, decoded: Pixels
 ) -> Result:
-    timing = run.time_codec(codec, pixels, quality, repeats=3)
+    timing = time_codec(codec, pixels, quality, repeats=3)
     megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
     large = min(pixels.shape[:2]) >= metrics.MS_SSIM_MIN_SIDE
     return Result(
@@ -128,7 +129,7 @@ _HEAD = (
 
 def _line(result: Result) -> str:
     return (
-        f"  {result.label:20} {result.quality:7d} {result.bytes:8d} {result.bpp:7.3f}"
+        f"  {result.label:20} {result.quality:7.1f} {result.bytes:8d} {result.bpp:7.3f}"
         f" {result.psnr:7.2f} {result.ms_ssim:8.4f}"
         f" {result.encode_mps:9.2f} {result.decode_mps:9.2f}"
     )
@@ -150,50 +151,16 @@ def _print_means(everything: dict[tuple[str, int], list[Result]]) -> None:
 # --- the picture --------------------------------------------------------------------------------
 
 
-def _comparison(rows: Sequence[tuple[Pixels, Sequence[Result]]]) -> Image.Image:
-    """One line per photo: the photo with its frame, then the zoomed crop of the original and of
-    every codec."""
-    cell, caption = CROP * ZOOM, 40
-    columns = len(rows[0][1]) + 2
-    sheet = Image.new("RGB", (columns * (cell + 6), len(rows) * (cell + caption)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for line, (pixels, results) in enumerate(rows):
-        top, left = _busiest(pixels)
-        cells = [("photo", _framed(pixels, top, left, cell))]
-        cells.append(("original", _zoom(pixels, top, left)))
-        for result in results:
-            text = f"{result.label}\n{result.bytes} bytes, {result.psnr:.2f} dB"
-            cells.append((text, _zoom(result.decoded, top, left)))
-        for column, (text, picture) in enumerate(cells):
-            x, y = column * (cell + 6), line * (cell + caption)
-            sheet.paste(picture, (x, y + caption))
-            draw.multiline_text((x + 2, y + 4), text, fill="black", font=font)
-    return sheet
-
-
-def _zoom(pixels: Pixels, top: int, left: int) -> Image.Image:
-    crop = Image.fromarray(pixels[top : top + CROP, left : left + CROP])
-    return crop.resize((crop.width * ZOOM, crop.height * ZOOM), Image.Resampling.NEAREST)
-
-
-def _framed(pixels: Pixels, top: int, left: int, cell: int) -> Image.Image:
-    photo = Image.fromarray(pixels)
-    frame = (left, top, left + CROP - 1, top + CROP - 1)
-    ImageDraw.Draw(photo).rectangle(frame, outline="red", width=max(2, max(photo.size) // 200))
-    photo.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-    return photo
-
-
-def _busiest(pixels: Pixels) -> tuple[int, int]:
-    """Top and left of the crop with the strongest gradients."""
-    grey = pixels.mean(2)
-    steps = np.abs(np.diff(grey, axis=0))[:, :-1] + np.abs(np.diff(grey, axis=1))[:-1]
-    tops = range(0, max(1, steps.shape[0] - CROP + 1), CROP // 3)
-    lefts = range(0, max(1, steps.shape[1] - CROP + 1), CROP // 3)
-    return max(
-        ((top, left) for top in tops for left in lefts),
-        key=lambda at: float(steps[at[0] : at[0] + CROP, at[1] : at[1] + CROP].sum()),
-    )
+def _comparison(pixels: Pixels, results: Sequence[Result]) -> Image.Image:
+    """The photo with its frame, then the zoomed crop of the original and of every codec."""
+    versions = [
+        Version(
+            (result.label, f"{result.bytes} bytes", f"PSNR {result.psnr:.2f} dB"), result.decoded
+        )
+        for result in results
+    ]
+    box = sheet.most_different(pixels, [result.decoded for result in results])
+    return sheet.draw(pixels, versions, box, columns=len(results) + 2)
 
 
 if __name__ == "__main__":

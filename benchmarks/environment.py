@@ -6,24 +6,28 @@ import json
 import os
 import platform
 import re
-import shlex
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pliant.evaluation import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
+def cache(data: Path) -> Path:
+    """The run folder that keeps what was measured on a folder of images."""
+    return ROOT / ".cache" / "evaluation" / data.resolve().name
+
+
 def describe() -> dict[str, str | int]:
     """Machine, versions, commit and the command line, for the head of a result file."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return {
-        "command": f"python benchmarks/{command}",
+        "command": f"python benchmarks/{machine.command()}",
         "commit": _commit(),
-        "cpu": _cpu(),
+        "cpu": machine.processor(),
         "cores": os.cpu_count() or 1,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -43,12 +47,3 @@ def _commit() -> str:
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -25,7 +25,7 @@ from typing import Any
 
 import environment
 
-from pliant.evaluation import run
+from pliant.evaluation.pictures import images_in
 from pliant.layers import int8
 from pliant.models import registry, weights
 
@@ -128,7 +128,7 @@ def weights_of(model: str, path: Path) -> str:
 def main() -> None:
     """Measures all settings and writes the result."""
     arguments = _parser().parse_args()
-    pictures = [str(p.resolve()) for p in run.images_in(arguments.data)[: arguments.limit]]
+    pictures = [str(p.resolve()) for p in images_in(arguments.data)[: arguments.limit]]
     chosen = settings()
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

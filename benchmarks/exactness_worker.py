@@ -28,7 +28,7 @@ from pliant import container
 from pliant.codec import Codec, to_tensor
 from pliant.entropy import rans, reference
 from pliant.errors import DamagedError
-from pliant.evaluation.run import read_rgb
+from pliant.evaluation.pictures import read_rgb
 from pliant.layers import int8
 from pliant.layers.exact import RateVector
 from pliant.models import registry, weights

@@ -15,8 +15,11 @@ from typing import Any
 import environment
 import torch
 
-from pliant.evaluation import metrics, report, run
-from pliant.evaluation.run import Row
+from pliant.evaluation import metrics
+from pliant.evaluation.curves import Curve, bd_rate, mean_curve
+from pliant.evaluation.pictures import images_in, read_rgb
+from pliant.evaluation.run import evaluate
+from pliant.evaluation.table import Row
 from pliant.layers.exact import RateVector
 from pliant.models import registry
 from pliant.models.base import ImageModel
@@ -34,7 +37,7 @@ QUALITIES = (4, 12, 20, 30, 40, 50, 60, 70, 80, 90)
 @torch.inference_mode()
 def estimate(model: ImageModel, path: Path, quality: float) -> Row:
     """One photo at one quality: estimated bits and the PSNR of the decoded picture."""
-    pixels = run.read_rgb(path)
+    pixels = read_rgb(path)
     height, width = pixels.shape[:2]
     vector = RateVector(torch.tensor([to_rate(quality)]))
     image = model.pad(to_tensor(pixels))
@@ -43,19 +46,28 @@ def estimate(model: ImageModel, path: Path, quality: float) -> Row:
     bits, parts = walk.bits(model.prior, latents, size, vector, model.strength)
     decoded = to_pixels(model.decoded(model.prior.merge(parts, size), vector), height, width, 3)
     count = float(bits) / 8 + HEADER_BYTES
-    psnr = metrics.psnr(pixels, decoded)
-    return Row("pliant", path.name, quality, round(count), 8 * count / (height * width), psnr, 0.5)
+    return Row(
+        codec="pliant",
+        version="",
+        image=path.name,
+        digest="",
+        quality=quality,
+        width=width,
+        height=height,
+        bytes=round(count),
+        metrics={"psnr": metrics.psnr(pixels, decoded)},
+    )
 
 
-def curve(model: ImageModel, paths: list[Path]) -> report.Curve:
+def curve(model: ImageModel, paths: list[Path]) -> Curve:
     """The mean curve of a model."""
-    return report.mean_curve([estimate(model, p, q) for p in paths for q in QUALITIES])
+    return mean_curve([estimate(model, p, q) for p in paths for q in QUALITIES])
 
 
 def compare(model: ImageModel, paths: list[Path], anchor: list[Row]) -> dict[str, Any]:
     """BD-rate below and above 1 bpp, and the curve itself."""
-    ours, theirs = curve(model, paths), report.mean_curve(anchor)
-    found = [report.bd_rate(theirs, ours, r) for r in RANGES]
+    ours, theirs = curve(model, paths), mean_curve(anchor)
+    found = [bd_rate(theirs, ours, r) for r in RANGES]
     low, high = (round(bd.percent, 2) if bd else None for bd in found)
     points = [[round(b, 4), round(p, 3)] for b, p in zip(ours.bpp, ours.psnr, strict=True)]
     return {"low": low, "high": high, "curve": points}
@@ -75,9 +87,8 @@ def main() -> None:
     parser.add_argument("--snapshots", nargs="*", help="snapshot files instead of all")
     parser.add_argument("--out", type=Path, default=environment.RESULTS / "learning-curve.json")
     arguments = parser.parse_args()
-    paths = run.images_in(arguments.data)[: arguments.limit]
-    cache = run.RowCache(environment.ROOT / ".cache" / "evaluation")
-    anchor = run.measure([ANCHOR], paths, cache=cache)
+    paths = images_in(arguments.data)[: arguments.limit]
+    anchor = evaluate([ANCHOR], paths, environment.cache(arguments.data))
     known = json.loads(arguments.out.read_text())["steps"] if arguments.out.exists() else {}
     files = [Path(s) for s in arguments.snapshots or sorted(arguments.run.glob("average-*.pt"))]
     for file in files:

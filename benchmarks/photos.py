@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from pliant.errors import MissingError
-from pliant.evaluation import run
 from pliant.evaluation.metrics import Pixels
+from pliant.evaluation.pictures import images_in, read_rgb
 
 BUNDLED = ("astronaut", "chelsea", "coffee", "rocket")  # in scikit-image's wheel, no download
 
@@ -22,8 +22,8 @@ def load(folder: Path | None, limit: int, max_pixels: int = 1_000_000) -> dict[s
     """
     if folder is None:
         return dict(list(_bundled().items())[:limit])
-    paths = run.images_in(folder)[:limit]
-    return {path.stem: _shrink(run.read_rgb(path), max_pixels) for path in paths}
+    paths = images_in(folder)[:limit]
+    return {path.stem: _shrink(read_rgb(path), max_pixels) for path in paths}
 
 
 def mosaic(photos: list[Pixels], height: int, width: int) -> Pixels:

@@ -18,8 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,11 +26,13 @@ import command_line
 import environment
 import photos
 from PIL import Image
+from timing import Timing, repeat, time_codec
 
 import pliant
 from pliant.codec import Codec
-from pliant.evaluation import codecs, run
+from pliant.evaluation import codecs
 from pliant.evaluation.metrics import Pixels
+from pliant.evaluation.search import at_size
 
 RIVALS = ("jpeg-420", "webp", "avif-444", "jxl")
 WIDTH, HEIGHT = 1920, 1080
@@ -89,7 +89,7 @@ def _limit(codec: Codec) -> dict[str, float]:
     x = torch.rand(1, channels, height, width).contiguous(memory_format=layout)
     weight = torch.rand(channels, channels, 3, 3).contiguous(memory_format=layout)
     with torch.inference_mode():
-        times = _repeat(lambda: torch.nn.functional.conv2d(x, weight, padding=1), 20)
+        times = repeat(lambda: torch.nn.functional.conv2d(x, weight, padding=1), 20)
     gmacs = height * width * channels * channels * 9 / 1e9
     throughput = gmacs / statistics.median(times)
     limit = {"conv_gmacs_per_second": throughput}
@@ -106,14 +106,12 @@ def _float32(pixels: Pixels, arguments: argparse.Namespace) -> dict[str, Any]:
     model = pliant.load().model
     fastest, model.prior.dtype = model.prior.dtype, torch.float32
     codec = codecs.find("pliant", threads=arguments.threads, separate_decoder=False)
-    timing = run.time_codec(codec, pixels, arguments.quality, arguments.repeats)
+    timing = time_codec(codec, pixels, arguments.quality, arguments.repeats)
     model.prior.dtype = fastest
     return _row(codec, "Pliant, float32", arguments.quality, timing)
 
 
-def _row(
-    codec: codecs.ImageCodec, label: str, quality: float, timing: run.Timing
-) -> dict[str, Any]:
+def _row(codec: codecs.ImageCodec, label: str, quality: float, timing: Timing) -> dict[str, Any]:
     return {
         "label": label,
         "version": codec.version,
@@ -130,8 +128,8 @@ def _warm(pixels: Pixels, quality: int, threads: int, repeats: int) -> dict[str,
     rows: dict[str, Any] = {}
     for name in ("pliant", *RIVALS):
         codec = ours if name == "pliant" else codecs.find(name, threads=threads)
-        at = quality if name == "pliant" else run.at_size(codec, pixels, size)[0]
-        timing = run.time_codec(codec, pixels, at, repeats)
+        at = quality if name == "pliant" else at_size(codec, pixels, size)[0]
+        timing = time_codec(codec, pixels, at, repeats)
         rows[name] = _row(codec, codec.label, at, timing)
     return rows
 
@@ -166,7 +164,7 @@ def _processes(large: Pixels, small: Pixels) -> dict[str, float]:
         Image.fromarray(small).save(image)
         command_line.call("encode", str(image), "-o", str(file))
         decode = ("decode", str(file), "-o", str(back), "--force")
-        times = _repeat(lambda: command_line.call(*decode), 5)
+        times = repeat(lambda: command_line.call(*decode), 5)
     return {**memory, "cold_decode_seconds": statistics.median(times)}
 
 
@@ -176,17 +174,6 @@ def _peak_mb(*arguments: str) -> float:
     return int(done.stderr.split()[-1]) / 1024
 
 
-def _repeat(job: Callable[[], object], count: int) -> list[float]:
-    """Seconds of each of `count` calls after an unmeasured one."""
-    job()
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        job()
-        times.append(time.perf_counter() - start)
-    return times
-
-
 def _print(result: dict[str, Any]) -> None:
     limit, processes = result["limit"], result["processes"]
     print(f"{WIDTH}x{HEIGHT}, {result['threads']} threads, load {result['load_before']:.2f} before")
@@ -194,7 +181,7 @@ def _print(result: dict[str, Any]) -> None:
         print("WARNING: other processes were busy; do not quote these timings")
     for row in result["codecs"].values():
         print(
-            f"  {row['label']:20} quality {row['quality']:3d} {row['bytes']:8d} bytes"
+            f"  {row['label']:20} quality {row['quality']:5.1f} {row['bytes']:8d} bytes"
             f"  encode {row['encode_mps']:7.2f} MP/s  decode {row['decode_mps']:7.2f} MP/s"
         )
     print(f"convolution {limit['conv_gmacs_per_second']:.0f} GMAC/s")

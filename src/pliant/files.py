@@ -7,9 +7,12 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from pliant.errors import PliantError, UsageError
+
+_TEMPORARY = ".pliant-{}.tmp"
 
 
 @contextlib.contextmanager
@@ -64,11 +67,17 @@ def check_target(
         raise UsageError(_exists(target))
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left below a folder in which nobody writes now."""
+    for path in folder.rglob(_TEMPORARY.format("*")):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _temporary(path: str) -> Iterator[IO[bytes]]:
     """Yield a new file beside ``path``; flush it to disk and rename it on success."""
     # A short name of its own: the target's may already be as long as a name can be.
-    temporary = os.path.join(os.path.dirname(path), f".pliant-{os.urandom(8).hex()}.tmp")
+    temporary = os.path.join(os.path.dirname(path), _TEMPORARY.format(os.urandom(8).hex()))
     try:
         with open(temporary, "xb") as stream:
             yield stream

@@ -51,6 +51,22 @@ def count(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def quality(text: str) -> float:
+    """Parse a quality from 0 to 100 for argparse."""
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 100")
+    return value
+
+
+def positive(text: str) -> float:
+    """Parse a number above 0 for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
 def plan(
     inputs: Sequence[str], output: str | None, rename: Callable[[str], str], console: Console
 ) -> list[Job]:

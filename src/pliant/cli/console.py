@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO, TypeVar
 
 from pliant.errors import PliantError
@@ -59,20 +60,34 @@ class Console:
 
     def progress(self, items: Sequence[T]) -> Iterator[T]:
         """Yield the items, with a bar on a terminal when there are several."""
-        silent = self.quiet or self.json or len(items) < 2 or not sys.stderr.isatty()
-        bar: Iterable[T] = items
-        if not silent:
-            try:
-                from tqdm import tqdm
-            except ImportError:  # the bar is a comfort of the training extra
-                pass
-            else:
-                bar = tqdm(items, unit="file", file=sys.stderr)
-                self._bar_shown = True
+        with self.bar("file") as show:
+            for done, item in enumerate(items):
+                show(done, len(items))
+                yield item
+            show(len(items), len(items))
+
+    @contextlib.contextmanager
+    def bar(self, unit: str) -> Iterator[Callable[[int, int], None]]:
+        """Yield a function that shows how many of how many are done, on a terminal."""
+        shown: list[Any] = []
+        silent = self.quiet or self.json or not sys.stderr.isatty()
+
+        def show(done: int, total: int) -> None:
+            if not shown and not silent and total > 1:
+                with contextlib.suppress(ImportError):  # the bar is a comfort of an extra
+                    from tqdm import tqdm
+
+                    shown.append(tqdm(total=total, unit=unit, file=sys.stderr))
+                    self._bar_shown = True
+            for bar in shown:
+                bar.update(done - bar.n)
+
         try:
-            yield from bar
+            yield show
         finally:
             self._bar_shown = False
+            for bar in shown:
+                bar.close()
 
 
 def _print(line: str, stream: TextIO) -> None:

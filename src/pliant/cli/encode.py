@@ -32,12 +32,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         allow_abbrev=False,
     )
     target = parser.add_mutually_exclusive_group()
-    target.add_argument("-q", "--quality", type=_quality, metavar="Q", help="0 to 100 (default 50)")
-    target.add_argument("--bpp", type=_positive, help="bits of the file per pixel")
+    target.add_argument(
+        "-q", "--quality", type=batch.quality, metavar="Q", help="0 to 100 (default 50)"
+    )
+    target.add_argument("--bpp", type=batch.positive, help="bits of the file per pixel")
     target.add_argument(
         "--size", type=batch.count, metavar="BYTES", help="most bytes of the file, e.g. 120k, 1.5M"
     )
-    target.add_argument("--psnr", type=_positive, metavar="DB", help="PSNR over RGB in decibels")
+    target.add_argument(
+        "--psnr", type=batch.positive, metavar="DB", help="PSNR over RGB in decibels"
+    )
     parser.add_argument("--model", default="default", metavar="NAME", help="see pliant models")
     parser.add_argument(
         "--no-metadata",
@@ -100,17 +104,3 @@ def _goal(args: argparse.Namespace) -> dict[str, Any]:
 def _rename(source: str) -> str:
     """Return the input's path with .pli in place of its extension, if it has one."""
     return _EXTENSION.sub("", source) + ".pli"
-
-
-def _quality(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 100")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value

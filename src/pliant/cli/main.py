@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 
 import pliant
-from pliant.cli import decode, encode, info, models, train
+from pliant.cli import compare, data, decode, encode, eval, info, models, train
 from pliant.cli.console import Console
 from pliant.errors import PliantError
 
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--version", action="version", version=f"pliant {pliant.__version__}")
     commands = result.add_subparsers(metavar="COMMAND", required=True)
-    for command in (encode, decode, info, models, train):
+    for command in (encode, decode, info, models, train, compare, eval, data):
         command.add_parser(commands)
     return result
 

@@ -1,243 +1,307 @@
-"""Rows to mean curves, BD-rate, a Markdown table and a plot."""
+"""The report of a run: Markdown, one HTML page, plots, crops, and JSON in CompressAI's schema."""
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from pliant.errors import PliantError, UsageError
+from pliant.evaluation import codecs, crops, document, machine, plots, published, tables
+from pliant.evaluation.curves import (
+    BDRate,
+    Curve,
+    Metric,
+    bd_of_images,
+    by_codec,
+    by_image,
+    common_metrics,
+    compare,
+    complete,
+    mean_curve,
+    measured,
+    metric_label,
+)
+from pliant.evaluation.document import Block, Bullets, Facts, Heading, Picture, Pictures, Text
+from pliant.evaluation.table import Row
+from pliant.files import output_file
 
-from pliant.errors import MissingError
-from pliant.evaluation.metrics import ms_ssim_db
-from pliant.evaluation.run import Row
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-Metric: TypeAlias = Literal["psnr", "ms_ssim"]
-BppRange: TypeAlias = tuple[float, float]
-
-BPP_RANGES: tuple[BppRange, ...] = ((0.1, 1.0), (1.0, 4.0), (0.1, 4.0))
-METRIC_LABELS: Mapping[Metric, str] = {"psnr": "PSNR (RGB), dB", "ms_ssim": "MS-SSIM, dB"}
-# The curves are resampled this densely inside the common interval, so that cutting them there does
-# not change their interpolation.
-_SAMPLES = 200
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Rate and quality of one codec, on one image or as means over several; by rising bpp."""
-
-    quality: tuple[float, ...]
-    bpp: tuple[float, ...]
-    psnr: tuple[float, ...]
-    ms_ssim: tuple[float, ...]
-
-    def values(self, metric: Metric) -> tuple[float, ...]:
-        """The metric in dB (MS-SSIM as -10 log10(1 - value))."""
-        return self.psnr if metric == "psnr" else tuple(map(ms_ssim_db, self.ms_ssim))
-
-
-@dataclass(frozen=True)
-class BDRate:
-    """Mean difference in rate over the interval [low, high] of the metric; negative saves bits."""
-
-    percent: float
-    low: float
-    high: float
+MARKDOWN, PAGE, JSON_FOLDER = "report.md", "report.html", "compressai"
+# CompressAI's plotting tool reads the second name of each; its older versions read the first.
+_COMPRESSAI_NAMES = {"psnr": ("psnr", "psnr-rgb"), "ms_ssim": ("ms-ssim", "ms-ssim-rgb")}
+_METHOD = (
+    "Rate is bits of the file per pixel; every picture was decoded from its file.",
+    "Metrics are computed per image on 8-bit RGB and then averaged; a mean curve has the means of "
+    "rate and metric over the images, quality by quality.",
+    "BD-rate is the mean difference in rate at equal metric, in percent, by the bjontegaard "
+    "package (PCHIP, log rate): negative means fewer bits. It covers what both curves span, within "
+    "the stated range of the anchor's mean rate. MS-SSIM is compared in dB, -10 log10(1 - value).",
+    "Cells with two figures are mean curve / mean of the images' own BD-rates, (1/3) meaning that "
+    "one image of three has one. A codec whose "
+    "quality setting fixes the rate of every image (JPEG 2000) looks better on the mean curve than "
+    "image by image; where the two disagree, trust the second.",
+)
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """BD-rate of one codec against an anchor over one range of the anchor's rate."""
+class _Run:
+    """What every section needs: the complete rows, their curves, and the images' own BD-rates."""
 
-    codec: str
+    folder: Path
+    images: Path
     anchor: str
-    metric: Metric
-    bpp: BppRange
-    mean_curve: BDRate | None
-    mean_of_images: float | None
+    rows: Sequence[Row]
+    timed: Sequence[Row]
+    curves: Mapping[str, Curve]
+    metrics: Sequence[Metric]
+    own: Mapping[str, Mapping[str, BDRate]]
+    test_set: str | None
+
+    @property
+    def name(self) -> str:
+        """Of the folder of images."""
+        return self.images.resolve().name
+
+    @property
+    def count(self) -> int:
+        """How many images were measured completely."""
+        return len({row.image for row in self.rows})
 
 
-def mean_curve(rows: Sequence[Row]) -> Curve:
-    """Means of bpp, PSNR and MS-SSIM over the images, quality by quality.
+def write(folder: Path, rows: Sequence[Row], *, anchor: str, images: Path) -> list[Path]:
+    """Writes the report of these rows into the folder of their run.
+
+    Args:
+        folder: of the run; the kept files in it give the crops.
+        rows: those without metrics appear among the timings only.
+        anchor: name of the codec that the others are compared with.
+        images: folder of the originals.
+
+    Returns:
+        The page, the Markdown, then one JSON file per codec.
 
     Raises:
-        ValueError: the rows are not one codec's, or not every image has every quality.
+        UsageError: the anchor has no rows.
+        MissingError: matplotlib or bjontegaard is missing.
     """
-    by_quality: dict[float, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_quality[row.quality].append(row)
-    images = {row.image for row in rows}
-    if len({row.codec for row in rows}) != 1:
-        raise ValueError("a curve needs the rows of exactly one codec")
-    if any(len(group) != len(images) for group in by_quality.values()):
-        raise ValueError("not every image has every quality exactly once")
-    points = sorted(
-        (
-            statistics.fmean(row.bpp for row in group),
-            quality,
-            statistics.fmean(row.psnr for row in group),
-            statistics.fmean(row.ms_ssim for row in group),
-        )
-        for quality, group in by_quality.items()
-    )
-    bpp, quality, psnr, ms_ssim = zip(*points, strict=True)
-    return Curve(quality, bpp, psnr, ms_ssim)
+    run = _prepare(folder, rows, anchor, images)
+    title = f"{len(by_codec(rows))} codecs on {run.name}"
+    blocks = [block for section in _SECTIONS for block in section(run)]
+    page, text = folder / PAGE, folder / MARKDOWN
+    _write(page, document.html(title, blocks))
+    _write(text, document.markdown(title, blocks, folder))
+    return [page, text, *write_compressai(folder / JSON_FOLDER, run.rows)]
 
 
-def bd_rate(anchor: Curve, test: Curve, bpp: BppRange, metric: Metric = "psnr") -> BDRate | None:
-    """Bjontegaard delta rate of `test` against `anchor` by PCHIP (log rate over the metric).
-
-    The interval is what the anchor spans between the two rates, as far as the test reaches it;
-    None where they do not meet.
-    """
-    try:
-        import bjontegaard
-    except ImportError as error:
-        raise MissingError("BD-rate needs bjontegaard: pip install 'pliant[eval]'") from error
-    quality_a, rate_a = _rising(anchor, metric)
-    quality_t, rate_t = _rising(test, metric)
-    span = _pchip(rate_a, quality_a, np.clip(np.log10(bpp), rate_a[0], rate_a[-1]))
-    low, high = max(span[0], quality_t[0]), min(span[1], quality_t[-1])
-    if low >= high:
-        return None
-    grid = np.linspace(low, high, _SAMPLES)
-    percent = bjontegaard.bd_rate(
-        10 ** _pchip(quality_a, rate_a, grid),
-        grid,
-        10 ** _pchip(quality_t, rate_t, grid),
-        grid,
-        method="pchip",
-    )
-    return BDRate(float(percent), float(low), float(high))
-
-
-def mean_bd_rate(
-    anchor: Sequence[Row], test: Sequence[Row], bpp: BppRange, metric: Metric = "psnr"
-) -> float | None:
-    """Mean over the images of each image's own BD-rate; None where no image has one."""
-    ours, theirs = _by_image(test), _by_image(anchor)
-    found = [bd_rate(mean_curve(theirs[i]), mean_curve(ours[i]), bpp, metric) for i in sorted(ours)]
-    values = [bd.percent for bd in found if bd]
-    return statistics.fmean(values) if values else None
-
-
-def by_codec(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each codec, in the order in which the codecs appear."""
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.codec].append(row)
-    return dict(groups)
-
-
-def compare(rows: Sequence[Row], anchor: str) -> list[Comparison]:
-    """Every codec against `anchor`, in both metrics and all rate ranges."""
-    groups = by_codec(rows)
-    return [
-        Comparison(
-            codec=name,
-            anchor=anchor,
-            metric=metric,
-            bpp=bpp,
-            mean_curve=bd_rate(mean_curve(groups[anchor]), mean_curve(group), bpp, metric),
-            mean_of_images=mean_bd_rate(groups[anchor], group, bpp, metric),
-        )
-        for name, group in groups.items()
-        for metric in METRIC_LABELS
-        for bpp in BPP_RANGES
-    ]
-
-
-def bd_table(comparisons: Sequence[Comparison], labels: Mapping[str, str]) -> str:
-    """Markdown: one line per codec; cells are mean curve / mean of the images' own, in percent."""
-    heads = [
-        f"{'PSNR' if metric == 'psnr' else 'MS-SSIM'} {low:g}-{high:g} bpp"
-        for metric in METRIC_LABELS
-        for low, high in BPP_RANGES
-    ]
-    lines = [
-        f"| BD-rate vs {labels[comparisons[0].anchor]} | " + " | ".join(heads) + " |",
-        "|---" * (len(heads) + 1) + "|",
-    ]
-    cells: dict[str, list[str]] = defaultdict(list)
-    for comparison in comparisons:
-        cells[comparison.codec].append(_bd_cell(comparison))
-    lines += [f"| {labels[name]} | " + " | ".join(row) + " |" for name, row in cells.items()]
-    return "\n".join(lines)
-
-
-def curve_table(rows: Sequence[Row], labels: Mapping[str, str]) -> str:
-    """Markdown: one line per codec and quality with the means of its mean curve."""
-    lines = ["| codec | quality | bpp | PSNR, dB | MS-SSIM |", "|---|---|---|---|---|"]
+def write_compressai(folder: Path, rows: Sequence[Row]) -> list[Path]:
+    """Writes the mean curve of each codec as a result file of CompressAI's."""
+    written = []
     for name, group in by_codec(rows).items():
-        curve = mean_curve(group)
-        for q, bpp, psnr, ms_ssim in zip(
-            curve.quality, curve.bpp, curve.psnr, curve.ms_ssim, strict=True
+        curve, count = mean_curve(group), len({row.image for row in group})
+        results: dict[str, list[float]] = {"bpp": list(curve.bpp)}
+        for metric, values in curve.metrics.items():
+            for theirs in _COMPRESSAI_NAMES.get(metric, (metric,)):
+                results[theirs] = list(values)
+        for column, theirs in (
+            ("encode_seconds", "encoding_time"),
+            ("decode_seconds", "decoding_time"),
         ):
-            lines.append(f"| {labels[name]} | {q:g} | {bpp:.4f} | {psnr:.3f} | {ms_ssim:.5f} |")
-    return "\n".join(lines)
+            seconds = {
+                q: [getattr(r, column) for r in group if r.quality == q] for q in curve.quality
+            }
+            results[theirs] = [sum(column) / len(column) for column in seconds.values()]
+        version = group[0].version
+        entry = {
+            "name": name,
+            "description": f"{version}; means over {count} images",
+            "results": results,
+        }
+        path = folder / (re.sub(r"[^\w.,=@+-]+", "-", name) + ".json")
+        _write(path, json.dumps(entry, indent=2) + "\n")
+        written.append(path)
+    return written
 
 
-def plot(rows: Sequence[Row], labels: Mapping[str, str], path: Path, title: str) -> None:
-    """Mean curves, PSNR and MS-SSIM side by side, as SVG or PNG by the suffix of `path`."""
+def _prepare(folder: Path, rows: Sequence[Row], anchor: str, images: Path) -> _Run:
+    kept = complete(measured(rows))
+    groups = by_codec(kept)
+    known = by_codec(rows)
+    if anchor not in known:
+        raise UsageError(f"no rows of the anchor {anchor!r}; codecs: {', '.join(known) or 'none'}")
+    return _Run(
+        folder=folder,
+        images=images,
+        anchor=anchor,
+        rows=kept,
+        timed=rows,
+        curves={name: mean_curve(group) for name, group in groups.items()},
+        metrics=common_metrics(kept) if kept else [],
+        own={
+            name: bd_of_images(groups[anchor], group)
+            for name, group in groups.items()
+            if anchor in groups and name != anchor
+        },
+        test_set=published.test_set_of(kept),
+    )
+
+
+# --- sections -----------------------------------------------------------------------------------
+
+
+def _setup(run: _Run) -> Iterator[Block]:
+    names = sorted({row.image for row in run.rows})
+    pixels = {row.image: row.width * row.height for row in run.rows}
+    sizes = f"{sum(pixels.values()) / 1e6:.1f} megapixels in all"
+    facts = {
+        "images": f"{len(names)} of {run.name}, {sizes}",
+        "report of": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "command": machine.command(),
+        **machine.describe(),
+    }
+    yield Heading("What was measured")
+    yield Facts(facts)
+    notes = {name: _notes(name) for name in by_codec(run.timed)}
+    yield tables.codec_list(run.timed, notes)
+    left_out = sorted({row.image for row in measured(run.timed)} - set(names))
+    if left_out:
+        yield Text(f"Left out, because a codec lacks some of its rows: {', '.join(left_out)}.")
+
+
+def _notes(name: str) -> str:
+    """What the codec says about its colours and its figures; empty if it is not at hand."""
     try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingError("plots need matplotlib: pip install 'pliant[eval]'") from error
-    figure = Figure(figsize=(13, 6), layout="constrained")
-    figure.suptitle(title)
-    left, right = figure.subplots(1, 2)
-    _draw(left, rows, labels, "psnr")
-    _draw(right, rows, labels, "ms_ssim")
-    left.legend()
-    figure.savefig(path, dpi=130)
+        codec = codecs.find(name)
+    except PliantError:
+        return ""
+    return "; ".join(filter(None, (codec.colour, codec.note)))
 
 
-def _draw(axes: Axes, rows: Sequence[Row], labels: Mapping[str, str], metric: Metric) -> None:
-    for name, group in by_codec(rows).items():
-        curve = mean_curve(group)
-        wide = 2.5 if name.startswith("pliant") else 1.2
-        axes.plot(curve.bpp, curve.values(metric), "o-", ms=3, lw=wide, label=labels[name])
-    ticks = [0.05, 0.1, 0.2, 0.5, 1, 2, 4]
-    axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel("bits of the file per pixel")
-    axes.set_ylabel(METRIC_LABELS[metric])
-    axes.grid(alpha=0.3)
+def _plots(run: _Run) -> Iterator[Block]:
+    if not run.curves:
+        yield Text("No image has all of its rows with metrics, so there are only timings.")
+        return
+    yield Heading("Rate and distortion")
+    for metric in run.metrics:
+        yield Heading(metric_label(metric), 3)
+        lines = [plots.Line(name, curve) for name, curve in run.curves.items()]
+        lines += [plots.Line(c.label, c.curve, published=True) for c in _shown(run, metric)]
+        pictures = []
+        for kind in ("log", "linear"):
+            path = run.folder / "plots" / f"{metric}-{kind}.svg"
+            title = f"{run.name}, means over {run.count} images"
+            plots.rate_distortion(lines, metric, path, title, log_rate=kind == "log")
+            names = ", ".join(line.label for line in lines)
+            alt = f"{metric_label(metric)} over bits per pixel, {kind} rate axis: {names}"
+            pictures.append(Picture(path, alt))
+        yield Pictures(pictures, plots=True)
 
 
-def _bd_cell(comparison: Comparison) -> str:
-    if comparison.mean_curve is None or comparison.mean_of_images is None:
-        return "-"
-    return f"{comparison.mean_curve.percent:+.1f} / {comparison.mean_of_images:+.1f}"
+def _shown(run: _Run, metric: Metric) -> list[published.PublishedCurve]:
+    """The published curves that plots and tables show, where the test set is known."""
+    known = published.curves(run.test_set, metric) if run.test_set else []
+    return [curve for curve in known if curve.name in published.SHOWN]
 
 
-def _by_image(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.image].append(row)
-    return groups
+def _deltas(run: _Run) -> Iterator[Block]:
+    if run.anchor not in run.curves or not run.own:
+        return
+    comparisons = compare(run.rows, run.anchor)
+    yield Heading(f"BD-rate against {run.anchor}")
+    for metric in run.metrics:
+        yield Heading(metric_label(metric), 3)
+        yield tables.bd_summary(comparisons, metric)
+        yield tables.bd_details(comparisons, metric)
 
 
-_Vector: TypeAlias = npt.NDArray[np.float64]
+def _matrix(run: _Run) -> Iterator[Block]:
+    if len(run.curves) < 2:
+        return
+    yield Heading("Every codec against every other")
+    yield Text("The codec of the line against that of the column, mean curves, whole range.")
+    for metric in run.metrics:
+        yield Heading(metric_label(metric), 3)
+        yield tables.bd_matrix(run.curves, metric)
 
 
-def _rising(curve: Curve, metric: Metric) -> tuple[_Vector, _Vector]:
-    """(metric, log10 bpp) of the points that improve on every cheaper one."""
-    values = np.asarray(curve.values(metric))
-    better = np.concatenate(([True], values[1:] > np.maximum.accumulate(values)[:-1]))
-    better &= np.isfinite(values)
-    return values[better], np.log10(np.asarray(curve.bpp)[better])
+def _published(run: _Run) -> Iterator[Block]:
+    if not run.test_set:
+        return
+    yield Heading("Against published curves")
+    shown: dict[str, published.PublishedCurve] = {}
+    for metric in run.metrics:
+        anchors = _shown(run, metric)
+        if anchors:
+            yield Heading(metric_label(metric), 3)
+            yield tables.bd_published(run.curves, anchors)
+            shown |= {curve.label: curve for curve in anchors}
+    yield tables.sources(list(shown.values()))
+    yield Bullets(published.notes())
 
 
-def _pchip(x: _Vector, y: _Vector, at: _Vector) -> _Vector:
-    from scipy.interpolate import PchipInterpolator
+def _extremes(run: _Run) -> Iterator[Block]:
+    if not any(run.own.values()):
+        return
+    yield Heading("Best and worst images")
+    yield Text(f"The images' own BD-rates (PSNR, whole range) against {run.anchor}, in percent.")
+    yield tables.images(run.own)
+    yield tables.per_image(run.own)
+    yield Text(
+        "The crops show, at nearly equal bytes, the place where the codec loses most (worst) or "
+        f"wins most (best) in squared error against {run.anchor}."
+    )
+    groups = {name: by_image(group) for name, group in by_codec(run.rows).items()}
+    for name, own in run.own.items():
+        for extreme in crops.extremes(name, own):
+            yield from _crops(run, extreme, groups)
 
-    return np.asarray(PchipInterpolator(x, y)(at), np.float64)
+
+def _crops(
+    run: _Run, extreme: crops.Extreme, groups: Mapping[str, Mapping[str, Sequence[Row]]]
+) -> Iterator[Block]:
+    kind = "worst" if extreme.worst else "best"
+    yield Heading(f"{extreme.codec}, {kind}: {extreme.image}, {extreme.percent:+.1f} %", 3)
+    ours, theirs = groups[extreme.codec][extreme.image], groups[run.anchor][extreme.image]
+    try:
+        pictures = crops.cut(extreme, theirs, ours, run.folder, run.images)
+    except PliantError as error:
+        yield Text(f"No crops: {error}.")
+        return
+    yield Pictures(pictures)
+
+
+def _timings(run: _Run) -> Iterator[Block]:
+    yield Heading("Time and memory")
+    yield Text(
+        "Medians over all rows of a codec, of one thread, in wall seconds per megapixel; ratios "
+        f"above one are slower than {run.anchor}. More than one worker means that other rows were "
+        "being measured on the same machine at the same time."
+    )
+    yield tables.timings(run.timed, run.anchor)
+
+
+def _appendix(run: _Run) -> Iterator[Block]:
+    yield Heading("How it was measured")
+    if run.curves:
+        yield tables.mean_curves(run.curves, run.metrics)
+    yield Bullets(_METHOD)
+
+
+_SECTIONS = (
+    _setup,
+    _plots,
+    _deltas,
+    _matrix,
+    _published,
+    _extremes,
+    _timings,
+    _appendix,
+)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with output_file(path, force=True) as file:
+        file.write(text.encode("utf-8"))

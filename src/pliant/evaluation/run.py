@@ -1,204 +1,256 @@
-"""Codecs x images x qualities to rows: real file bytes and the quality of the decoded file.
+"""Codecs x images x qualities to rows: real file bytes, and what comes back from the file.
 
-Rows carry no timings, because parallel workers disturb each other; `time_codec` measures alone.
+The folder of a run is also its memory: rows that are in its table already are not computed again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+import pliant
+from pliant.errors import MissingError, PliantError, UsageError
+from pliant.evaluation import codecs, jobs
+from pliant.evaluation.codecs import ImageCodec
+from pliant.evaluation.jobs import Picture
+from pliant.evaluation.lock import locked
+from pliant.evaluation.metrics import METRICS
+from pliant.evaluation.table import Key, Row, Table
+from pliant.evaluation.workers import Crew, Pair
+from pliant.files import remove_leftovers
 
-from pliant.errors import UsageError
-from pliant.evaluation import codecs, metrics
-from pliant.evaluation.metrics import Pixels
-
-IMAGE_SUFFIXES = frozenset({".png", ".webp", ".avif", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
-
-
-@dataclass(frozen=True)
-class Row:
-    """One image through one codec at one quality; `bpp` is bits of the file per pixel."""
-
-    codec: str
-    image: str
-    quality: float
-    bytes: int
-    bpp: float
-    psnr: float
-    ms_ssim: float
+DEFAULT_METRICS = ("psnr", "psnr_y", "ms_ssim")
+FILES = "files"
+_NO_CODEC = {"cli", "evaluation", "training"}
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Medians of one warm codec on one image, in seconds."""
-
-    bytes: int
-    encode_seconds: float
-    decode_seconds: float
-
-
-def read_rgb(path: Path) -> Pixels:
-    """The upright image as uint8 (H, W, 3)."""
-    with Image.open(path) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-
-
-def images_in(folder: Path) -> list[Path]:
-    """The image files of a folder in the order of their names.
-
-    Raises:
-        UsageError: there is none.
-    """
-    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise UsageError(f"no images in {folder}")
-    return paths
-
-
-def measure_one(codec: codecs.ImageCodec, image: str, pixels: Pixels, quality: float) -> Row:
-    """Encodes, decodes the bytes and compares."""
-    data = codec.encode(pixels, quality)
-    decoded = codec.decode(data)
-    height, width = pixels.shape[:2]
-    return Row(
-        codec=codec.name,
-        image=image,
-        quality=quality,
-        bytes=len(data),
-        bpp=8 * len(data) / (height * width),
-        psnr=metrics.psnr(pixels, decoded),
-        ms_ssim=metrics.ms_ssim(pixels, decoded),
-    )
-
-
-class RowCache:
-    """Rows of released codecs on disk, one JSON-lines file per codec.
-
-    A row is found again by codec, version, hash of the pixels and quality.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._rows: dict[tuple[str, str, str, float], Row] = {}
-        for path in sorted(folder.glob("*.jsonl")):
-            for line in path.read_text().splitlines():
-                entry = json.loads(line)
-                row = Row(**entry["row"])
-                self._rows[row.codec, entry["version"], entry["image"], row.quality] = row
-
-    def get(self, codec: codecs.ImageCodec, image_hash: str, quality: float) -> Row | None:
-        """The stored row, if there is one."""
-        return self._rows.get((codec.name, codec.version, image_hash, quality))
-
-    def put(self, codec: codecs.ImageCodec, image_hash: str, row: Row) -> None:
-        """Appends one row to the file of its codec."""
-        self._rows[codec.name, codec.version, image_hash, row.quality] = row
-        self._folder.mkdir(parents=True, exist_ok=True)
-        entry = {"version": codec.version, "image": image_hash, "row": asdict(row)}
-        with (self._folder / f"{codec.name}.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What one worker does in one go: one image through one codec at several qualities."""
-
-    codec: str
-    path: Path
-    qualities: tuple[float, ...]
-
-    def run(self) -> list[Row]:
-        codec, pixels = codecs.find(self.codec), read_rgb(self.path)
-        return [measure_one(codec, self.path.name, pixels, q) for q in self.qualities]
-
-
-def measure(
-    names: Sequence[str],
+def evaluate(
+    specs: Sequence[str],
     paths: Sequence[Path],
+    folder: Path,
     *,
-    qualities: Mapping[str, Sequence[float]] | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
     workers: int = 1,
-    cache: RowCache | None = None,
-    progress: Callable[[str], None] = lambda line: None,
+    keep_files: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    failed: Callable[[PliantError], None] | None = None,
 ) -> list[Row]:
-    """Rows of every codec in `names` on every image, each at its own or the given qualities.
+    """The rows of every codec on every image at the codec's qualities.
+
+    They come codec by codec as given, image by image in the order of `paths`, by rising quality.
+    What the table in `folder` holds is taken from there; metrics that it lacks are computed from
+    the kept files. A finished row is in the table whatever happens to the others.
 
     Args:
-        names: as for `codecs.find`.
+        specs: as for `codecs.find`; several of one codec add up their qualities.
         paths: images; their file names identify them in the rows.
-        qualities: replaces the codec's own list, by codec name.
-        workers: processes; each uses one thread per codec.
-        cache: keeps the rows of released codecs between runs.
-        progress: receives one line per codec and image.
+        folder: of the table, which becomes `rows.csv` too, and of the encoded files.
+        metrics: names in `metrics.METRICS`.
+        workers: rows that are worked on at a time, each with one thread in processes of its own,
+            so a script must guard its main part as `multiprocessing` wants; 0 computes here.
+        keep_files: keep the encoded files, for crops and for metrics that are added later.
+        progress: receives how many of how many missing rows are done.
+        failed: receives what is wrong with a codec that is not available, a picture or a row, and
+            the others go on. Without it, it is raised.
+
+    Raises:
+        UsageError: an unknown codec or metric, or another run is at work in the folder.
+        MissingError: a metric lacks its package or weights, or all codecs do.
     """
-    rows: list[Row] = []
-    tasks: list[_Task] = []
-    hashes = {path.name: _hash(read_rgb(path)) for path in paths}
-    found = {name: codecs.find(name) for name in names}
-    for name, codec in found.items():
-        wanted = tuple(map(float, (qualities or {}).get(name, codec.qualities)))
-        for path in paths:
-            known = {q: cache.get(codec, hashes[path.name], q) for q in wanted} if cache else {}
-            rows += [replace(row, image=path.name) for row in known.values() if row]
-            missing = tuple(q for q in wanted if not known.get(q))
-            if missing:
-                tasks.append(_Task(name, path, missing))
-    for task, fresh in zip(tasks, _run(tasks, workers), strict=True):
-        progress(f"{task.codec} {task.path.name}")
-        rows += fresh
-        if cache and found[task.codec].released:
-            for row in fresh:
-                cache.put(found[task.codec], hashes[task.path.name], row)
+    report = failed or _raise
+    _check(metrics)
+    with locked(folder), Crew(workers) as crew:
+        remove_leftovers(folder / FILES)
+        table, found = Table(folder), _find(specs, report)
+        points = _points(found, _look(crew, paths, report), metrics)
+        known = dict(table.rows)
+        missing = {point.key: point for point in points if point.missing_in(known)}
+        work = partial(_measure, folder, known, max(1, workers), keep_files)
+        progress(0, len(missing))
+        outcomes = crew.map(work, list(missing.values()))
+        for done, (point, outcome) in enumerate(outcomes, 1):
+            if isinstance(outcome, Row):
+                table.add(outcome)
+            elif isinstance(outcome, MissingError):  # every further row would fail alike
+                raise outcome
+            else:
+                report(_about(point.label, outcome))
+            progress(done, len(missing))
+        rows = [
+            replace(table.rows[point.key], image=point.picture.path.name)
+            for point in points
+            if point.key in table.rows
+        ]
+        table.write_csv(rows)
     return rows
 
 
-def _hash(pixels: Pixels) -> str:
-    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
+def version_of(codec: ImageCodec) -> str:
+    """The codec's version; with the source's digest for one that changes while it is worked on."""
+    return codec.version if codec.released else f"{codec.version}, source {_source()}"
 
 
-def _run(tasks: Sequence[_Task], workers: int) -> Iterator[list[Row]]:
-    if workers <= 1:
-        yield from map(_Task.run, tasks)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(_Task.run, tasks)
+@cache
+def _source() -> str:
+    """Of all files of this package that decide what a codec writes and reads."""
+    package = Path(pliant.__file__).parent
+    files = {path.relative_to(package): path for path in package.rglob("*.py")}
+    content = hashlib.sha256()
+    for name in sorted(files):
+        if name.parts[0] not in _NO_CODEC:
+            content.update(name.as_posix().encode() + files[name].read_bytes())
+    return content.hexdigest()[:8]
 
 
-def at_size(codec: codecs.ImageCodec, pixels: Pixels, size: int) -> tuple[int, bytes]:
-    """The whole quality in 0..100 whose file comes nearest to `size` bytes, and that file."""
-    low, high = 0, 100
-    files = {q: codec.encode(pixels, q) for q in (low, high)}
-    while high - low > 1:
-        middle = (low + high) // 2
-        files[middle] = codec.encode(pixels, middle)
-        if len(files[middle]) <= size:
-            low = middle
+@dataclass(frozen=True)
+class _Point:
+    """What one row is about. metrics: those that it shall have; stem: of the encoded file."""
+
+    codec: ImageCodec
+    picture: Picture
+    quality: float
+    metrics: tuple[str, ...]
+    stem: str
+
+    @property
+    def key(self) -> Key:
+        return self.codec.name, version_of(self.codec), self.picture.digest, self.quality
+
+    @property
+    def label(self) -> str:
+        return f"{self.codec.name} at {self.quality:g}, {self.picture.path.name}"
+
+    @property
+    def file(self) -> str:
+        """Relative to the folder of the run."""
+        folder = re.sub(r"[^\w.,=@+-]+", "-", self.codec.name)
+        return f"{FILES}/{folder}/{self.stem}@{self.quality:.12g}.{self.codec.extension}"
+
+    def unknown(self, row: Row) -> tuple[str, ...]:
+        """The metrics that the row lacks and that may be defined."""
+        return tuple(n for n in self.metrics if n not in row.metrics and n not in row.undefined)
+
+    def missing_in(self, rows: Mapping[Key, Row]) -> bool:
+        """Whether there is something to do."""
+        row = rows.get(self.key)
+        return row is None or bool(self.unknown(row))
+
+
+def _check(metrics: Sequence[str]) -> None:
+    """Raises UsageError for an unknown metric, MissingError for one that lacks something."""
+    for name in metrics:
+        if name not in METRICS:
+            raise UsageError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
+        METRICS[name].check()
+
+
+def _find(specs: Sequence[str], report: Callable[[PliantError], None]) -> list[ImageCodec]:
+    """The available codecs, each once, with the qualities that are wanted of it, rising."""
+    found: dict[str, ImageCodec] = {}
+    missing: MissingError | None = None
+    for spec in specs:
+        try:
+            codec = codecs.find(spec)
+        except MissingError as error:
+            missing = error
+            report(_about(spec, error))
+            continue
+        before = found.get(codec.name, codec).qualities
+        qualities = tuple(sorted({*before, *map(float, codec.qualities)}))
+        found[codec.name] = replace(codec, qualities=qualities)
+    if missing and not found:
+        raise missing
+    return list(found.values())
+
+
+def _look(
+    crew: Crew, paths: Sequence[Path], report: Callable[[PliantError], None]
+) -> list[Picture]:
+    """The pictures that can be read, in the given order."""
+    found: dict[Path, Picture] = {}
+    for path, outcome in crew.map(lambda pair, path: pair.reader(jobs.look, path), paths):
+        if isinstance(outcome, Picture):
+            found[path] = outcome
         else:
-            high = middle
-    return min(files.items(), key=lambda item: abs(len(item[1]) - size))
+            report(_about(path.name, outcome))
+    return [found[path] for path in paths if path in found]
 
 
-def time_codec(
-    codec: codecs.ImageCodec, pixels: Pixels, quality: float, repeats: int = 5
-) -> Timing:
-    """Median times after one unmeasured round; call it with nothing else running."""
-    data = codec.encode(pixels, quality)
-    codec.decode(data)
-    encode = statistics.median(_seconds(codec.encode, pixels, quality) for _ in range(repeats))
-    decode = statistics.median(_seconds(codec.decode, data) for _ in range(repeats))
-    return Timing(len(data), encode, decode)
+def _points(
+    found: Sequence[ImageCodec], pictures: Sequence[Picture], metrics: Sequence[str]
+) -> list[_Point]:
+    stems = Counter(picture.path.stem for picture in pictures)
+    return [
+        _Point(
+            codec=codec,
+            picture=picture,
+            quality=quality,
+            metrics=() if codec.timing_only else tuple(metrics),
+            # Two pictures that differ in their suffix only keep it, so that each has its files.
+            stem=picture.path.stem if stems[picture.path.stem] == 1 else picture.path.name,
+        )
+        for codec in found
+        for picture in pictures
+        for quality in codec.qualities
+    ]
 
 
-def _seconds(function: Callable[..., object], *arguments: object) -> float:
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
+def _measure(
+    folder: Path,
+    known: Mapping[Key, Row],
+    workers: int,
+    keep_files: bool,
+    pair: Pair,
+    point: _Point,
+) -> Row:
+    """Encodes to the file and reads it back; of a known row with a kept file the latter only."""
+    codec, image = point.codec, point.picture.path
+    row = known.get(point.key)
+    if row and _is_kept(folder, row):
+        back = pair.reader(jobs.read, codec.name, image, folder / row.file, point.unknown(row))
+        return replace(
+            row,
+            metrics={**row.metrics, **back.metrics},
+            undefined=(*row.undefined, *back.undefined),
+        )
+    file = folder / point.file
+    written = pair.writer(jobs.write, codec.name, image, point.quality, file)
+    wanted = dict.fromkeys((*point.metrics, *(row.metrics if row else ())))
+    back = pair.reader(jobs.read, codec.name, image, file, tuple(wanted))
+    if not keep_files:
+        file.unlink()
+    return Row(
+        codec=codec.name,
+        version=version_of(codec),
+        image=image.name,
+        digest=point.picture.digest,
+        quality=point.quality,
+        width=point.picture.width,
+        height=point.picture.height,
+        bytes=written.bytes,
+        metrics=back.metrics,
+        undefined=back.undefined,
+        encode_seconds=written.seconds,
+        decode_seconds=back.seconds,
+        peak_memory=written.peak_memory,
+        workers=workers,
+        file=point.file if keep_files else "",
+    )
+
+
+def _is_kept(folder: Path, row: Row) -> bool:
+    path = folder / row.file
+    return path.is_file() and path.stat().st_size == row.bytes
+
+
+def _about(what: str, error: PliantError) -> PliantError:
+    return type(error)(f"{what}: {error}")
+
+
+def _raise(error: PliantError) -> None:
+    raise error

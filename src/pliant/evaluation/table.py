@@ -8,12 +8,16 @@ order for spreadsheets and data frames.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from pliant.errors import DamagedError, PliantError
+from pliant.files import output_file
 
 JOURNAL, CSV = "rows.jsonl", "rows.csv"
 
@@ -30,11 +34,13 @@ class Row:
         image: file name.
         digest: of the image's pixels.
         bytes: of the file; bpp: its bits per pixel.
-        metrics: by name, psnr and ms_ssim among them; a metric that is not defined for the image
-            (MS-SSIM of a tiny one) is missing.
+        metrics: by name, psnr and ms_ssim among them.
+        undefined: names of metrics that were asked for and are not defined for the image (MS-SSIM
+            of a tiny one).
         encode_seconds, decode_seconds: wall time, of one thread, beside `workers` - 1 others.
         peak_memory: of the process that encoded, in MiB; 0 where it cannot be told.
         workers: how many processes worked side by side.
+        file: the encoded file, relative to the folder of the table; empty where it was not kept.
     """
 
     codec: str
@@ -46,10 +52,12 @@ class Row:
     height: int
     bytes: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    undefined: tuple[str, ...] = ()
     encode_seconds: float = 0.0
     decode_seconds: float = 0.0
     peak_memory: float = 0.0
     workers: int = 1
+    file: str = ""
 
     @property
     def bpp(self) -> float:
@@ -75,45 +83,75 @@ class Row:
 class Table:
     """The rows in a folder; opening it reads what an earlier run finished.
 
+    A key that was added again counts with its last row.
+
     Args:
         folder: made when the first row is added.
+
+    Raises:
+        DamagedError: the journal holds something else than rows.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: dict[Key, Row] = {}
+        self._owners: dict[str, Key] = {}
         path = folder / JOURNAL
         if path.exists():
             whole = path.read_bytes()
             kept = whole[: whole.rfind(b"\n") + 1]
             if len(kept) < len(whole):  # killed while it wrote
                 os.truncate(path, len(kept))
-            for line in kept.decode().splitlines():
-                row = Row(**json.loads(line))
-                self.rows[row.key] = row
+            for number, line in enumerate(kept.splitlines(), 1):
+                self._set(_parse(line, f"{path}, line {number}"))
 
     def add(self, row: Row) -> None:
-        """Appends a finished row, safe on disk when this returns."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / JOURNAL).open("a") as file:
-            file.write(json.dumps(asdict(row)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.rows[row.key] = row
+        """Appends a finished row, safe on disk when this returns.
+
+        Raises:
+            PliantError: the file system refuses it.
+        """
+        path = self.folder / JOURNAL
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as file:
+                file.write(json.dumps(asdict(row)).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise PliantError(f"cannot write {path}: {error.strerror or error}") from error
+        self._set(row)
 
     def write_csv(self, rows: Iterable[Row]) -> None:
         """Writes `rows` in the given order, one column per field and metric."""
         flat = [_flat(row) for row in rows]
         names = list(dict.fromkeys(name for entry in flat for name in entry))
-        partial = self.folder / (CSV + ".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(flat)
-        os.replace(partial, self.folder / CSV)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+        with output_file(self.folder / CSV, force=True) as file:
+            file.write(text.getvalue().encode())
+
+    def _set(self, row: Row) -> None:
+        """Files have one owner: an older version's row no longer has what a newer one replaced."""
+        if row.file:
+            before = self._owners.get(row.file, row.key)
+            if before != row.key:
+                self.rows[before] = replace(self.rows[before], file="")
+            self._owners[row.file] = row.key
+        self.rows[row.key] = row
+
+
+def _parse(line: bytes, where: str) -> Row:
+    try:
+        row = Row(**json.loads(line))
+        return replace(row, undefined=tuple(row.undefined))
+    except (ValueError, TypeError) as error:
+        raise DamagedError(f"{where} is not a row of this version's tables") from error
 
 
 def _flat(row: Row) -> dict[str, Any]:
-    entry = asdict(row)
-    metrics = entry.pop("metrics")
-    return entry | {"bpp": row.bpp} | metrics
+    entry = {**asdict(row), "bpp": row.bpp, **row.metrics}
+    del entry["metrics"], entry["undefined"]
+    return entry
