@@ -19,11 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import environment
+from exactness_job import Setting
 
 from pliant.evaluation.pictures import images_in
 from pliant.layers import int8
@@ -31,29 +31,6 @@ from pliant.models import registry, weights
 
 WORKER = Path(__file__).with_name("exactness_worker.py")
 COUNTS = ("symbols", "tables", "control symbols", "control tables")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How one process computes.
-
-    Attributes:
-        arithmetic: of the exact networks, "int8" or "float32" kernels.
-        layout: memory format forced on every convolution's input, "" for what the product does.
-        onednn: False uses torch's own convolutions.
-        batch: pictures whose tables are computed together.
-        reference: the coder in plain Python; corners of the pictures only.
-        variables: of the environment.
-    """
-
-    name: str
-    arithmetic: str = "float32"
-    threads: int = 1
-    layout: str = ""
-    onednn: bool = True
-    batch: int = 1
-    reference: bool = False
-    variables: dict[str, str] = field(default_factory=dict)
 
 
 def settings() -> list[Setting]:
@@ -91,12 +68,10 @@ def work(setting: Setting, **job: Any) -> dict[str, Any]:
     Raises:
         subprocess.CalledProcessError: it failed; its message is on stderr.
     """
-    fields = {**dataclasses.asdict(setting), **job}
-    variables = {**fields.pop("variables"), "OMP_NUM_THREADS": str(setting.threads)}
-    del fields["name"]
+    limits = {**setting.variables, "OMP_NUM_THREADS": str(setting.threads)}
     done = subprocess.run(
-        [sys.executable, str(WORKER), json.dumps(fields)],
-        env={**os.environ, **variables},
+        [sys.executable, str(WORKER), json.dumps(dataclasses.asdict(setting) | job)],
+        env={**os.environ, **limits},
         stdout=subprocess.PIPE,
         check=True,
         text=True,

@@ -12,13 +12,13 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from exactness_job import Job
 from float_prior import FloatPrior
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -39,23 +39,6 @@ WEIGHTS = "weights.safetensors"
 CROP = 256  # pixels, of pictures for what is slow: batches, the reference coder
 DTYPES = {"int8": torch.uint8, "float32": torch.float32}
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one process does; `exactness.Setting` says what the settings mean."""
-
-    folder: str
-    task: str
-    model: str
-    arithmetic: str = "float32"
-    threads: int = 1
-    layout: str = ""
-    onednn: bool = True
-    batch: int = 1
-    reference: bool = False
-    pictures: list[str] = field(default_factory=list)
-    qualities: list[float] = field(default_factory=list)
 
 
 def digest(tensors: Sequence[Tensor]) -> str:
