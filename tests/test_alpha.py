@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import features
+from PIL import Image, features
 
 from pliant import alpha as pliant_alpha
 from pliant.alpha import decode_alpha, encode_alpha, fill_transparent
-from pliant.errors import DamagedError, MissingError
+from pliant.errors import DamagedError, LimitError, MissingError
 
 
 def disc(height: int, width: int, soft: float) -> NDArray[np.uint8]:
@@ -66,6 +66,18 @@ def test_webp_is_used_where_it_is_smaller_and_not_needed(monkeypatch: pytest.Mon
     assert np.array_equal(decode_alpha(plain, 400, 300), plane)
     with pytest.raises(MissingError, match="WebP"):
         decode_alpha(data, 400, 300)
+
+
+def test_a_plane_that_pillow_would_refuse_is_not_webp(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = disc(300, 400, 6)
+    webp = encode_alpha(plane)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", plane.size // 4)
+    with pytest.raises(LimitError, match="Pillow refuses the alpha channel"):
+        decode_alpha(webp, 400, 300)
+    monkeypatch.setattr(pliant_alpha, "_WEBP_MAX_PIXELS", plane.size - 1)
+    data = encode_alpha(plane)
+    assert data is not None
+    assert np.array_equal(decode_alpha(data, 400, 300), plane)
 
 
 def test_wrong_sizes_and_damage_are_refused_at_once() -> None:

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from pliant.errors import DamagedError, MissingError
+from pliant.errors import DamagedError, LimitError, MissingError
 
 _CONSTANT: Final = 0
 _DEFLATED: Final = 1
 _WEBP: Final = 2
 _WEBP_MAX_SIDE: Final = 16383
+_WEBP_MAX_PIXELS: Final = 80_000_000  # Pillow warns of larger ones, then refuses them
 _VP8L_SIGNATURE: Final = 0x2F
 _STRIP: Final = 256
 """Rows of the picture that are filled at a time."""
@@ -33,7 +34,8 @@ def encode_alpha(alpha: NDArray[np.uint8]) -> bytes | None:
     if (alpha == first).all():
         return None if first == 255 else bytes((_CONSTANT, first))
     candidates = [_deflate(alpha)]
-    if max(alpha.shape) <= _WEBP_MAX_SIDE and features.check("webp"):
+    fits = max(alpha.shape) <= _WEBP_MAX_SIDE and alpha.size <= _WEBP_MAX_PIXELS
+    if fits and features.check("webp"):
         candidates.append(_write_webp(alpha))
     return min(candidates, key=len)
 
@@ -42,7 +44,8 @@ def decode_alpha(data: bytes | None, width: int, height: int) -> NDArray[np.uint
     """Return the plane, uint8 (height, width); ``None`` as data means opaque.
 
     Never makes more than the stated number of pixels. Raises DamagedError when the data does not
-    describe exactly such a plane, MissingError when this Pillow lacks WebP.
+    describe exactly such a plane, MissingError when this Pillow lacks WebP, LimitError when it
+    refuses the size.
     """
     if data is None:
         return np.full((height, width), 255, np.uint8)
@@ -127,6 +130,8 @@ def _read_webp(body: bytes, width: int, height: int) -> NDArray[np.uint8]:
             if image.size != (width, height):
                 raise DamagedError("the alpha channel does not have the size of the image")
             return np.array(image.convert("RGB").getchannel("G"))
+    except Image.DecompressionBombError as error:
+        raise LimitError(f"Pillow refuses the alpha channel: {error}") from None
     except (OSError, ValueError, SyntaxError, RuntimeError):
         raise DamagedError("the alpha channel of the file cannot be decoded") from None
 
