@@ -15,6 +15,7 @@ from pliant.evaluation import codecs, crops
 from pliant.evaluation.curves import BDRate
 from pliant.evaluation.metrics import Pixels
 from pliant.evaluation.pictures import digest
+from pliant.evaluation.sheet import CROP_SIDE
 from pliant.evaluation.table import Row
 
 
@@ -41,17 +42,17 @@ def test_place_is_where_the_difference_is() -> None:
     anchor, test = original.copy(), original.copy()
     test[200:240, 320:360] += 50  # the codec fails here
     anchor[20:60, 40:80] += 50  # and the anchor there
-    top, left = crops.place(original, anchor, test, worst=True)
-    assert top <= 200 < 240 <= top + crops.SIDE
-    assert left <= 320 < 360 <= left + crops.SIDE
-    top, left = crops.place(original, anchor, test, worst=False)
-    assert top <= 20 < 60 <= top + crops.SIDE
-    assert left <= 40 < 80 <= left + crops.SIDE
+    box = crops.place(original, anchor, test, worst=True)
+    assert box.y <= 200 < 240 <= box.y + CROP_SIDE
+    assert box.x <= 320 < 360 <= box.x + CROP_SIDE
+    box = crops.place(original, anchor, test, worst=False)
+    assert box.y <= 20 < 60 <= box.y + CROP_SIDE
+    assert box.x <= 40 < 80 <= box.x + CROP_SIDE
 
 
 def test_place_in_a_picture_smaller_than_a_crop() -> None:
     small = np.zeros((50, 60, 3), np.uint8)
-    assert crops.place(small, small, small + 1, worst=True) == (0, 0)
+    assert crops.place(small, small, small + 1, worst=True) == (0, 0, 60, 50)
 
 
 @pytest.fixture
@@ -94,11 +95,11 @@ def test_crops_show_what_the_files_decode_to(
         "jpeg-444",
     ]
     shown = [np.asarray(Image.open(picture.path)) for picture in pictures]
-    assert {picture.shape for picture in shown} == {(crops.SIDE, crops.SIDE, 3)}
+    assert {picture.shape for picture in shown} == {(CROP_SIDE, CROP_SIDE, 3)}
     decoded = np.asarray(Image.open(folder / test[0].file).convert("RGB"))
-    tops = range(0, photo.shape[0] - crops.SIDE + 1, 16)
-    lefts = range(0, photo.shape[1] - crops.SIDE + 1, 16)
-    square = (slice(0, crops.SIDE), slice(0, crops.SIDE))
+    tops = range(photo.shape[0] - CROP_SIDE + 1)
+    lefts = range(photo.shape[1] - CROP_SIDE + 1)
+    square = (slice(0, CROP_SIDE), slice(0, CROP_SIDE))
     places = [
         (t, left)
         for t in tops

@@ -12,7 +12,7 @@ from PIL import Image
 from pliant.errors import UsageError
 from pliant.evaluation import distances, perceptual
 from pliant.evaluation.distances import Moments, frechet, kernel
-from pliant.evaluation.features import Vectors
+from pliant.evaluation.features import Vectors, find_features
 from pliant.evaluation.pictures import images_in, read_rgb
 from pliant.evaluation.pixels import Pixels
 
@@ -198,7 +198,7 @@ def test_distances_grow_with_the_damage(originals: list[Path]) -> None:
 
 def test_distances_are_those_of_the_vectors(originals: list[Path]) -> None:
     pictures = [read_rgb(path) for path in originals]
-    features = distances.find_features("random")
+    features = find_features("random")
     a, b = (
         features(np.concatenate([distances.patches(p, 64) for p in some]))
         for some in (pictures, [smooth(p, 2) for p in pictures])

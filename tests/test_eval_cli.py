@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pliant.cli import eval as command
 from pliant.cli.main import main
 from pliant.errors import MissingError
-from pliant.evaluation import codecs, metrics, report, run
+from pliant.evaluation import codecs, metrics, report, run, set_distances
+from pliant.evaluation.set_distances import SetDistance
 from pliant.evaluation.table import CSV, JOURNAL, Row
 from pliant.evaluation.workers import Crew
 
@@ -41,7 +43,14 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, list[Row], str,
     """What the report would have been written from."""
     calls: list[tuple[Path, list[Row], str, Path]] = []
 
-    def write(folder: Path, rows: Sequence[Row], *, anchor: str, images: Path) -> list[Path]:
+    def write(
+        folder: Path,
+        rows: Sequence[Row],
+        *,
+        anchor: str,
+        images: Path,
+        distances: Sequence[SetDistance],
+    ) -> list[Path]:
         calls.append((folder, list(rows), anchor, images))
         return [folder / "report.html"]
 
@@ -153,6 +162,9 @@ def test_an_unavailable_codec_disables_its_rows(
         ["photos", "--codec", "gif"],
         ["photos", "--codec", "jpeg", "--metric", "beauty"],
         ["photos", "--codec", "jpeg", "--anchor", "webp"],
+        ["photos", "--codec", "jpeg", "--distance", "fid_squeeze"],
+        ["photos", "--codec", "jpeg", "--distance", "fd_random"],  # photos below a patch
+        ["photos", "--codec", "jpeg", "--distance", "fd_random", "--no-files"],
         ["photos", "--limit", "0"],
         ["photos", "--workers", "many"],
     ],
@@ -160,6 +172,31 @@ def test_an_unavailable_codec_disables_its_rows(
 def test_wrong_usage(arguments: list[str], reports: Reports) -> None:
     assert main(["eval", *arguments]) == 2
     assert not reports
+
+
+def test_distances_are_computed_and_reported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: list[SetDistance] = []
+
+    def write(*_: Any, distances: Sequence[SetDistance], **more: Any) -> list[Path]:
+        found.extend(distances)
+        return []
+
+    monkeypatch.setattr(report, "write", write)
+    for seed, name in enumerate(("one.png", "two.png")):
+        noise = np.random.default_rng(seed).integers(0, 256, (256, 260, 3), np.uint8)
+        Image.fromarray(noise).save(Path("photos", name))
+    wanted = ["--distance", "fd_random", "--distance", "kd_random"]
+    one = ["--codec", "jpeg@30,60"]
+    assert main(["eval", "photos", *one, *wanted, "--quiet"]) == 0
+    assert [(d.quality, d.name) for d in found] == [
+        (quality, name) for quality in (30, 60) for name in ("fd_random", "kd_random")
+    ]
+    Path("pliant-eval", set_distances.JOURNAL).unlink()
+    next(Path("pliant-eval", "files", "jpeg-420").glob("one@30*")).unlink()
+    assert main(["eval", "photos", *one, *wanted, "--quiet"]) == 1
+    assert "distances of jpeg-420 at 30: no kept file of one.png" in capsys.readouterr().err
 
 
 def test_list(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +248,7 @@ def test_an_interrupt_ends_the_run_and_it_goes_on(folder: Path, reports: Reports
     _, text = process.communicate(timeout=60)
     assert process.returncode == 130, text
     assert text.splitlines() == [
-        "pliant: finished rows are in pliant-eval; the same command goes on from there",
+        "pliant: what is finished is in pliant-eval; the same command goes on from there",
         "pliant: interrupted",
     ]
     before = journal.read_text().splitlines()

@@ -143,6 +143,20 @@ def test_random_weights_are_for_timing_only(crop: Pixels) -> None:
 
 
 @installed
+def test_the_rate_of_random_weights_can_be_chosen(crop: Pixels) -> None:
+    name = "compressai:bmshj2018-hyperprior@weights=random"
+    sizes = [
+        len(codecs.find(f"{name},deviation={deviation}").encode(crop, 1))
+        for deviation in (0.2, 0.5, 1)
+    ]
+    assert sizes[0] < 0.8 * sizes[1] < 0.8**2 * sizes[2]
+    assert codecs.find(f"{name},deviation=1").name == name
+    for deviation in ("0", "-1", "inf", "nan", "much"):
+        with pytest.raises(UsageError, match="deviation"):
+            codecs.find(f"{name},deviation={deviation}")
+
+
+@installed
 def test_sizes_are_those_of_the_zoo() -> None:
     sizes = peers.import_zoo().cfgs
     for architecture, (count, lowest) in peers.ARCHITECTURES.items():

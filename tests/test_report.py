@@ -18,6 +18,7 @@ from pliant.errors import UsageError
 from pliant.evaluation import codecs, report
 from pliant.evaluation.metrics import Pixels
 from pliant.evaluation.pictures import digest
+from pliant.evaluation.set_distances import SetDistance
 from pliant.evaluation.table import Row
 
 pytest.importorskip("bjontegaard")
@@ -52,7 +53,8 @@ def with_files(folder: Path, images: Path, photo: Pixels) -> list[Row]:
     found = []
     for row in synthetic():
         if row.metrics:
-            data = codecs.find(row.codec).encode(pictures[row.image], 15 * row.quality)
+            data = codecs.find(row.codec).encode(pictures[row.image], 10 * row.quality)
+            data = data.ljust(row.bytes, b"\0")  # decoders stop at the end of the picture
             file = f"files/{row.codec}/{Path(row.image).stem}@{row.quality:g}.jpg"
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_bytes(data)
@@ -142,6 +144,47 @@ def test_compressai_schema(run: Path) -> None:
     assert results["bpp"] == pytest.approx([0.11, 0.22, 0.44, 0.88, 1.76])
     assert results["psnr-rgb"][0] == pytest.approx(30)
     assert results["encoding_time"][0] == pytest.approx(0.22)
+
+
+def test_distances_have_plots_tables_and_a_place_in_the_json(tmp_path: Path) -> None:
+    found = [
+        SetDistance(
+            codec=row.codec,
+            version="1",
+            quality=row.quality,
+            digest="",
+            name=name,
+            features=f"those of {name}",
+            bpp=row.bpp,
+            images=2,
+            patches=14,
+            value=factor * (6 - row.quality),
+        )
+        for name, factor in (("fd_squeeze", 20.0), ("fid", 0.01))
+        for row in one_metric()
+        if row.metrics and row.image == "a.png"
+        if name == "fid" or (row.codec, row.quality) != (RIVAL, 1)
+    ]
+    written = report.write(
+        tmp_path, one_metric(), anchor=ANCHOR, images=tmp_path / "images", distances=found
+    )
+    text = written[1].read_text(encoding="utf-8")
+    section = text[text.index("## Distances between sets") : text.index("## Best and worst")]
+    assert "### FD-squeeze × 1000\n\n14 patches of 2 images in either set" in section
+    assert "features: those of fd_squeeze." in section
+    assert "| codec | quality | bpp | FD-squeeze × 1000 |" in section
+    assert "| jpeg-420 | 2 | 0.2000 | 80 |" in section
+    assert "| jpeg-444 | 5 | 1.1200 | 0.01 |" in section
+    links = re.findall(r"!\[[^]]+\]\(([^)]+)\)", section)
+    assert len(links) == 2 * 2
+    assert all((tmp_path / link).is_file() for link in links)
+    anchor, rival = (
+        json.loads((tmp_path / report.JSON_FOLDER / f"{codec}.json").read_text())["results"]
+        for codec in (ANCHOR, RIVAL)
+    )
+    assert anchor["fd_squeeze"] == [100, 80, 60, 40, 20]
+    assert "fd_squeeze" not in rival  # a point lacks it
+    assert rival["fid"] == pytest.approx([0.05, 0.04, 0.03, 0.02, 0.01])
 
 
 def test_without_files_the_report_says_so(tmp_path: Path) -> None:

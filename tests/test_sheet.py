@@ -74,10 +74,12 @@ def test_the_largest_difference_is_found() -> None:
 def test_highest_agrees_with_brute_force() -> None:
     values = np.random.default_rng(5).normal(size=(17, 23))
     sums = {
-        (x, y): values[y : y + 4, x : x + 7].sum() for y in range(17 - 3) for x in range(23 - 6)
+        (x, y): values[y : y + 6, x : x + 6].sum() for y in range(17 - 5) for x in range(23 - 5)
     }
     x, y = max(sums, key=lambda at: sums[at])
-    assert sheet.highest(values, 7, 4) == Box(x, y, 7, 4)
+    assert sheet.highest(values, 6) == Box(x, y, 6, 6)
+    x = max(range(23 - 19), key=lambda x: values[:, x : x + 20].sum())
+    assert sheet.highest(values, 20) == Box(x, 0, 20, 17)
 
 
 def test_columns_are_as_wide_as_the_longest_line() -> None:

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pliant.errors import MissingError, PliantError, UsageError
 
 if TYPE_CHECKING:
     from pliant.evaluation.curves import Curve
+    from pliant.evaluation.set_distances import SetDistance
     from pliant.evaluation.table import Row
 
 DEFAULT_CODECS = ("pliant", "jpeg", "webp", "avif", "jxl")
@@ -48,17 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="OUT",
         help=f"folder of the table, the files and the report (default {DEFAULT_FOLDER})",
     )
-    parser.add_argument(
-        "--metric",
-        action="append",
-        default=[],
-        dest="metrics",
-        metavar="NAME",
-        help="one more metric; may be repeated, and added to a finished run",
-    )
-    parser.add_argument(
-        "--anchor", metavar="NAME", help="codec that BD-rates refer to (default: the first)"
-    )
+    _add_measures(parser)
     parser.add_argument("--limit", type=_natural, metavar="N", help="only the first N images")
     parser.add_argument(
         "--workers",
@@ -76,6 +67,29 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=run)
 
 
+def _add_measures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        dest="metrics",
+        metavar="NAME",
+        help="one more metric; may be repeated, and added to a finished run",
+    )
+    parser.add_argument(
+        "--distance",
+        action="append",
+        default=[],
+        dest="distances",
+        metavar="NAME",
+        help="a distance between all originals and what a codec made of them, such as fd_squeeze;"
+        " may be repeated, and added to a finished run",
+    )
+    parser.add_argument(
+        "--anchor", metavar="NAME", help="codec that BD-rates refer to (default: the first)"
+    )
+
+
 def run(args: argparse.Namespace, console: Console) -> int:
     """Evaluate, report and return the exit code: 1 when anything could not be measured."""
     if args.list:
@@ -89,11 +103,23 @@ def run(args: argparse.Namespace, console: Console) -> int:
     paths = images_in(images)[: args.limit]
     specs = args.codecs or _defaults(console)
     anchor = _anchor(args.anchor, specs)
-    rows, failures = _evaluate(args, specs, paths, folder, console)
+    names = _checked_distances(args, paths)
+    failures: list[PliantError] = []
+
+    def failed(error: PliantError) -> None:
+        console.error(error)
+        failures.append(error)
+
+    try:
+        rows = _evaluate(args, specs, paths, folder, console, failed)
+        distances = _distances(names, rows, paths, folder, console, failed)
+    except KeyboardInterrupt:
+        console.note(f"what is finished is in {folder}; the same command goes on from there")
+        raise
     measured = [row.codec for row in rows if row.metrics]
     if measured:
         anchor = anchor if anchor in measured else measured[0]
-        files = report.write(folder, rows, anchor=anchor, images=images)
+        files = report.write(folder, rows, anchor=anchor, images=images, distances=distances)
         for record in _records(rows, anchor):
             console.result(record, _text(record))
         console.note(f"{len(rows)} rows of {len(paths)} images → {', '.join(map(str, files))}")
@@ -106,32 +132,49 @@ def _evaluate(
     paths: Sequence[Path],
     folder: Path,
     console: Console,
-) -> tuple[list[Row], int]:
-    """Return the rows, and how many things failed and were reported."""
+    failed: Callable[[PliantError], None],
+) -> list[Row]:
     from pliant.evaluation.run import DEFAULT_METRICS, evaluate
 
-    failures: list[PliantError] = []
+    with console.bar("row") as progress:
+        return evaluate(
+            specs,
+            paths,
+            folder,
+            metrics=tuple(dict.fromkeys((*DEFAULT_METRICS, *args.metrics))),
+            workers=args.workers,
+            keep_files=not args.no_files,
+            progress=progress,
+            failed=failed,
+        )
 
-    def failed(error: PliantError) -> None:
-        console.error(error)
-        failures.append(error)
 
-    try:
-        with console.bar("row") as progress:
-            rows = evaluate(
-                specs,
-                paths,
-                folder,
-                metrics=tuple(dict.fromkeys((*DEFAULT_METRICS, *args.metrics))),
-                workers=args.workers,
-                keep_files=not args.no_files,
-                progress=progress,
-                failed=failed,
-            )
-    except KeyboardInterrupt:
-        console.note(f"finished rows are in {folder}; the same command goes on from there")
-        raise
-    return rows, len(failures)
+def _checked_distances(args: argparse.Namespace, paths: Sequence[Path]) -> list[str]:
+    """Return the names of the distances; what stands against them is said before the work."""
+    names = list(dict.fromkeys(args.distances))
+    if names:
+        if args.no_files:
+            raise UsageError("--distance decodes the kept files, so it cannot go with --no-files")
+        from pliant.evaluation import set_distances
+
+        set_distances.check(names, paths)
+    return names
+
+
+def _distances(
+    names: Sequence[str],
+    rows: Sequence[Row],
+    paths: Sequence[Path],
+    folder: Path,
+    console: Console,
+    failed: Callable[[PliantError], None],
+) -> list[SetDistance]:
+    from pliant.evaluation import set_distances
+
+    if not names:
+        return []
+    with console.bar("set") as progress:
+        return set_distances.compute(rows, paths, folder, names, progress=progress, failed=failed)
 
 
 def _defaults(console: Console) -> list[str]:

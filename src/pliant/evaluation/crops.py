@@ -9,24 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from pliant.errors import PliantError
-from pliant.evaluation import codecs
+from pliant.evaluation import kept
 from pliant.evaluation.curves import BDRate
 from pliant.evaluation.document import Picture
 from pliant.evaluation.metrics import Pixels
 from pliant.evaluation.pictures import digest, read_rgb
+from pliant.evaluation.sheet import Box, highest, squared_error
 from pliant.evaluation.table import Row
 from pliant.files import output_file
 
-SIDE = 128  # pixels
-_STEP = 16
 # Differences show best at low rates; equal bytes matter more than the exact rate.
 _RATE, _RATE_WEIGHT = 0.25, 0.1
 
@@ -83,10 +80,10 @@ def cut(
     if pair is None:
         raise PliantError(f"no kept files of {extreme.image}")
     original = _original(images / extreme.image, pair[0].digest)
-    decoded = [_decoded(row, folder) for row in pair]
+    decoded = [kept.decode(folder, row) for row in pair]
     if any(picture.shape != original.shape for picture in decoded):
         raise PliantError(f"a kept file of {extreme.image} decodes to another size")
-    top, left = place(original, decoded[0], decoded[1], worst=extreme.worst)
+    box = place(original, decoded[0], decoded[1], worst=extreme.worst)
     kind = "worst" if extreme.worst else "best"
     stem = f"{Path(pair[1].file).parent.name}-{kind}"
     captions = ["original", _caption(pair[0], 1), _caption(pair[1], pair[1].bytes / pair[0].bytes)]
@@ -95,7 +92,7 @@ def cut(
         ("original", "anchor", "codec"), captions, (original, *decoded), strict=True
     ):
         path = folder / "crops" / f"{stem}-{name}.png"
-        _save(picture[top : top + SIDE, left : left + SIDE], path)
+        _save(box.crop(picture), path)
         alt = f"Crop of {extreme.image}, where {extreme.codec} does {kind}: {caption}"
         pictures.append(Picture(path, alt, caption))
     return pictures
@@ -106,31 +103,10 @@ def _caption(row: Row, ratio: float) -> str:
     return f"{row.codec} at {row.quality:g}: {row.bytes:,}\u00a0bytes{more}, {row.psnr:.2f}\u00a0dB"
 
 
-def place(original: Pixels, anchor: Pixels, test: Pixels, *, worst: bool) -> tuple[int, int]:
-    """Top and left of the square where `test` loses most against `anchor`, or wins most."""
-    difference = _squared_error(original, test) - _squared_error(original, anchor)
-    if not worst:
-        difference = -difference
-    # Sums over all squares at once by the integral image.
-    integral = np.pad(difference.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    height, width = difference.shape
-    tops = np.arange(0, max(1, height - SIDE + 1), _STEP)
-    lefts = np.arange(0, max(1, width - SIDE + 1), _STEP)
-    bottoms, rights = np.minimum(tops + SIDE, height), np.minimum(lefts + SIDE, width)
-    sums = (
-        integral[np.ix_(bottoms, rights)]
-        - integral[np.ix_(tops, rights)]
-        - integral[np.ix_(bottoms, lefts)]
-        + integral[np.ix_(tops, lefts)]
-    )
-    row, column = np.unravel_index(int(sums.argmax()), sums.shape)
-    return int(tops[row]), int(lefts[column])
-
-
-def _squared_error(original: Pixels, picture: Pixels) -> npt.NDArray[np.float64]:
-    error = original.astype(np.float64) - picture
-    squared: npt.NDArray[np.float64] = (error * error).sum(2)
-    return squared
+def place(original: Pixels, anchor: Pixels, test: Pixels, *, worst: bool) -> Box:
+    """The square where `test` loses most against `anchor`, or wins most."""
+    loss = squared_error(original, test) - squared_error(original, anchor)
+    return highest(loss if worst else -loss)
 
 
 def _original(path: Path, expected: str) -> Pixels:
@@ -140,18 +116,6 @@ def _original(path: Path, expected: str) -> Pixels:
     if expected and digest(pixels) != expected:
         raise PliantError(f"{path} is not the picture that was measured")
     return pixels
-
-
-def _decoded(row: Row, folder: Path) -> Pixels:
-    file = folder / row.file
-    if not file.is_file():
-        raise PliantError(f"the kept file {file} is not there")
-    return _codec(row.codec).decode(file.read_bytes())
-
-
-@cache
-def _codec(name: str) -> codecs.ImageCodec:
-    return codecs.find(name, separate_decoder=False)
 
 
 def _save(pixels: Pixels, path: Path) -> None:

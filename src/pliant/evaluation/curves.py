@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pliant.errors import MissingError
+from pliant.evaluation.distances import DISTANCES
 from pliant.evaluation.metrics import METRICS, ms_ssim_db
 from pliant.evaluation.table import Row
 
@@ -29,16 +30,17 @@ _SAMPLES = 500
 
 
 def metric_label(metric: Metric) -> str:
-    """The words for a metric, with its unit; a name that is not in `METRICS` stands for itself."""
+    """The words for a metric or a distance of sets; an unknown name stands for itself."""
     known = METRICS.get(metric)
     if known is None:
-        return metric
+        return DISTANCES[metric].label if metric in DISTANCES else metric
     return f"{known.label}, {known.unit}" if known.unit else known.label
 
 
 def lower_is_better(metric: Metric) -> bool:
     """Whether the metric is a distance."""
-    return metric in METRICS and not METRICS[metric].higher_is_better
+    known = METRICS.get(metric)
+    return metric in DISTANCES if known is None else not known.higher_is_better
 
 
 def range_label(bpp: BppRange) -> str:

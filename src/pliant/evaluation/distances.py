@@ -15,21 +15,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pliant.errors import UsageError
-from pliant.evaluation.features import Features, Vectors, find_features
 from pliant.evaluation.pictures import read_rgb
 from pliant.evaluation.pixels import Pixels, as_rgb
+
+if TYPE_CHECKING:
+    from pliant.evaluation.features import Features, Vectors
 
 __all__ = [
     "DISTANCES",
     "Distance",
-    "Features",
     "Moments",
     "distances",
-    "find_features",
     "frechet",
     "kernel",
     "patch_count",
@@ -248,8 +249,8 @@ def distances(
     unknown = [name for name in names if name not in DISTANCES]
     if unknown:
         raise UsageError(f"unknown distance {unknown[0]!r}; known: {', '.join(DISTANCES)}")
-    needed = tuple(sorted({DISTANCES[name].features for name in names}))
-    originals = _originals(tuple(reference_paths), needed, size)
+    needed = {DISTANCES[name].features for name in names}
+    originals = {name: _originals(tuple(reference_paths), name, size) for name in sorted(needed)}
     found = {name: _Collection(collection.features) for name, collection in originals.items()}
     for pixels in decoded:
         batch = patches(pixels, size)
@@ -267,15 +268,14 @@ def distances(
 
 
 @lru_cache(maxsize=4)
-def _originals(
-    paths: tuple[Path, ...], features: tuple[str, ...], size: int
-) -> dict[str, _Collection]:
-    found = {name: _Collection(find_features(name)) for name in features}
+def _originals(paths: tuple[Path, ...], features: str, size: int) -> _Collection:
+    from pliant.evaluation.features import find_features  # loads torch
+
+    found = _Collection(find_features(features))
     for path in paths:
         try:
             batch = patches(read_rgb(path), size)
         except UsageError as error:
             raise UsageError(f"{path.name}: {error}") from error
-        for collection in found.values():
-            collection.add(batch)
+        found.add(batch)
     return found

@@ -10,7 +10,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pliant.errors import PliantError, UsageError
-from pliant.evaluation import codecs, crops, document, machine, plots, published, tables
+from pliant.evaluation import (
+    codecs,
+    crops,
+    document,
+    machine,
+    plots,
+    published,
+    set_distances,
+    tables,
+)
 from pliant.evaluation.curves import (
     BDRate,
     Curve,
@@ -26,6 +35,7 @@ from pliant.evaluation.curves import (
     metric_label,
 )
 from pliant.evaluation.document import Block, Bullets, Facts, Heading, Picture, Pictures, Text
+from pliant.evaluation.set_distances import SetDistance
 from pliant.evaluation.table import Row
 from pliant.files import output_file
 
@@ -45,6 +55,13 @@ _METHOD = (
     "image by image; where the two disagree, trust the second.",
 )
 
+_DISTANCE_METHOD = (
+    "All patches of 256×256 on two grids, the second shifted by 128 both ways (HiFiC), of all "
+    "pictures that a codec made at one quality, against those of the originals; lower is better.",
+    "Values hold for one number of patches and one kind of features; they cannot be compared with "
+    "others. Only those on Inception features are FID and KID.",
+)
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -59,6 +76,7 @@ class _Run:
     metrics: Sequence[Metric]
     own: Mapping[str, Mapping[str, BDRate]]
     test_set: str | None
+    distances: Sequence[SetDistance]
 
     @property
     def name(self) -> str:
@@ -71,7 +89,14 @@ class _Run:
         return len({row.image for row in self.rows})
 
 
-def write(folder: Path, rows: Sequence[Row], *, anchor: str, images: Path) -> list[Path]:
+def write(
+    folder: Path,
+    rows: Sequence[Row],
+    *,
+    anchor: str,
+    images: Path,
+    distances: Sequence[SetDistance] = (),
+) -> list[Path]:
     """Writes the report of these rows into the folder of their run.
 
     Args:
@@ -79,6 +104,7 @@ def write(folder: Path, rows: Sequence[Row], *, anchor: str, images: Path) -> li
         rows: those without metrics appear among the timings only.
         anchor: name of the codec that the others are compared with.
         images: folder of the originals.
+        distances: between the sets of originals and decoded pictures.
 
     Returns:
         The page, the Markdown, then one JSON file per codec.
@@ -87,17 +113,22 @@ def write(folder: Path, rows: Sequence[Row], *, anchor: str, images: Path) -> li
         UsageError: the anchor has no rows.
         MissingError: matplotlib or bjontegaard is missing.
     """
-    run = _prepare(folder, rows, anchor, images)
+    run = _prepare(folder, rows, anchor, images, distances)
     title = f"{len(by_codec(rows))} codecs on {run.name}"
     blocks = [block for section in _SECTIONS for block in section(run)]
     page, text = folder / PAGE, folder / MARKDOWN
     _write(page, document.html(title, blocks))
     _write(text, document.markdown(title, blocks, folder))
-    return [page, text, *write_compressai(folder / JSON_FOLDER, run.rows)]
+    return [page, text, *write_compressai(folder / JSON_FOLDER, run.rows, distances)]
 
 
-def write_compressai(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Writes the mean curve of each codec as a result file of CompressAI's."""
+def write_compressai(
+    folder: Path, rows: Sequence[Row], distances: Sequence[SetDistance] = ()
+) -> list[Path]:
+    """Writes the mean curve of each codec as a result file of CompressAI's.
+
+    Distances of sets are in it where every point has one, of the same images.
+    """
     written = []
     for name, group in by_codec(rows).items():
         curve, count = mean_curve(group), len({row.image for row in group})
@@ -113,6 +144,11 @@ def write_compressai(folder: Path, rows: Sequence[Row]) -> list[Path]:
                 q: [getattr(r, column) for r in group if r.quality == q] for q in curve.quality
             }
             results[theirs] = [sum(column) / len(column) for column in seconds.values()]
+        own = [d for d in distances if d.codec == name and d.images == count]
+        for distance in dict.fromkeys(d.name for d in own):
+            points = {d.quality: d.value for d in own if d.name == distance}
+            if points.keys() >= set(curve.quality):
+                results[distance] = [points[quality] for quality in curve.quality]
         version = group[0].version
         entry = {
             "name": name,
@@ -125,7 +161,13 @@ def write_compressai(folder: Path, rows: Sequence[Row]) -> list[Path]:
     return written
 
 
-def _prepare(folder: Path, rows: Sequence[Row], anchor: str, images: Path) -> _Run:
+def _prepare(
+    folder: Path,
+    rows: Sequence[Row],
+    anchor: str,
+    images: Path,
+    distances: Sequence[SetDistance],
+) -> _Run:
     kept = complete(measured(rows))
     groups = by_codec(kept)
     known = by_codec(rows)
@@ -145,6 +187,7 @@ def _prepare(folder: Path, rows: Sequence[Row], anchor: str, images: Path) -> _R
             if anchor in groups and name != anchor
         },
         test_set=published.test_set_of(kept),
+        distances=distances,
     )
 
 
@@ -188,15 +231,18 @@ def _plots(run: _Run) -> Iterator[Block]:
         yield Heading(metric_label(metric), 3)
         lines = [plots.Line(name, curve) for name, curve in run.curves.items()]
         lines += [plots.Line(c.label, c.curve, published=True) for c in _shown(run, metric)]
-        pictures = []
-        for kind in ("log", "linear"):
-            path = run.folder / "plots" / f"{metric}-{kind}.svg"
-            title = f"{run.name}, means over {run.count} images"
-            plots.rate_distortion(lines, metric, path, title, log_rate=kind == "log")
-            names = ", ".join(line.label for line in lines)
-            alt = f"{metric_label(metric)} over bits per pixel, {kind} rate axis: {names}"
-            pictures.append(Picture(path, alt))
-        yield Pictures(pictures, plots=True)
+        yield _plot_pair(run, metric, lines, f"{run.name}, means over {run.count} images")
+
+
+def _plot_pair(run: _Run, metric: Metric, lines: Sequence[plots.Line], title: str) -> Pictures:
+    pictures = []
+    for kind in ("log", "linear"):
+        path = run.folder / "plots" / f"{metric}-{kind}.svg"
+        plots.rate_distortion(lines, metric, path, title, log_rate=kind == "log")
+        names = ", ".join(line.label for line in lines)
+        alt = f"{metric_label(metric)} over bits per pixel, {kind} rate axis: {names}"
+        pictures.append(Picture(path, alt))
+    return Pictures(pictures, plots=True)
 
 
 def _shown(run: _Run, metric: Metric) -> list[published.PublishedCurve]:
@@ -239,6 +285,23 @@ def _published(run: _Run) -> Iterator[Block]:
             shown |= {curve.label: curve for curve in anchors}
     yield tables.sources(list(shown.values()))
     yield Bullets(published.notes())
+
+
+def _distances(run: _Run) -> Iterator[Block]:
+    if not run.distances:
+        return
+    yield Heading("Distances between sets")
+    yield Bullets(_DISTANCE_METHOD)
+    for name in dict.fromkeys(entry.name for entry in run.distances):
+        found = [entry for entry in run.distances if entry.name == name]
+        yield Heading(metric_label(name), 3)
+        yield Text(
+            f"{found[0].patches} patches of {found[0].images} images in either set; "
+            f"features: {found[0].features}."
+        )
+        lines = [plots.Line(*line) for line in set_distances.curves_of(found).items()]
+        yield _plot_pair(run, name, lines, f"{run.name}, sets of {found[0].images} images")
+        yield tables.set_distances(found)
 
 
 def _extremes(run: _Run) -> Iterator[Block]:
@@ -295,6 +358,7 @@ _SECTIONS = (
     _deltas,
     _matrix,
     _published,
+    _distances,
     _extremes,
     _timings,
     _appendix,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pliant
 from pliant.errors import MissingError, PliantError, UsageError
-from pliant.evaluation import codecs, jobs
+from pliant.evaluation import codecs, jobs, kept
 from pliant.evaluation.codecs import ImageCodec
 from pliant.evaluation.jobs import Picture
 from pliant.evaluation.lock import locked
@@ -211,7 +211,7 @@ def _measure(
     """Encodes to the file and reads it back; of a known row with a kept file the latter only."""
     codec, image = point.codec, point.picture.path
     row = known.get(point.key)
-    if row and _is_kept(folder, row):
+    if row and kept.has_file(folder, row):
         back = pair.reader(jobs.read, codec.name, image, folder / row.file, point.unknown(row))
         return replace(
             row,
@@ -241,11 +241,6 @@ def _measure(
         workers=workers,
         file=point.file if keep_files else "",
     )
-
-
-def _is_kept(folder: Path, row: Row) -> bool:
-    path = folder / row.file
-    return path.is_file() and path.stat().st_size == row.bytes
 
 
 def _about(what: str, error: PliantError) -> PliantError:

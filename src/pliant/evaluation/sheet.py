@@ -20,6 +20,7 @@ from pliant.evaluation.metrics import Pixels
 CROP_SIDE, CELL_SIDE = 128, 384
 _GAP, _LINE, _FONT_SIZE = 10, 18, 14
 _Cell: TypeAlias = tuple[tuple[str, ...], Image.Image]  # the lines above a picture, and it
+_Values: TypeAlias = npt.NDArray[np.float64]
 _PAPER, _INK, _FRAME = "#f2f2f2", "black", ("white", "red")
 
 
@@ -53,20 +54,23 @@ class Version:
 
 
 def most_different(original: Pixels, others: Sequence[Pixels], side: int = CROP_SIDE) -> Box:
-    """The square where the others together differ most from the original, by squared error.
+    """The square where the others together differ most from the original, by squared error."""
+    errors = (squared_error(original, other) for other in others)
+    return highest(sum(errors, start=np.zeros(original.shape[:2])), side)
 
-    A picture that is smaller than `side` is taken whole in that direction.
+
+def squared_error(original: Pixels, other: Pixels) -> _Values:
+    """(H, W), summed over the channels."""
+    difference = original.astype(np.float64) - other
+    return np.asarray((difference * difference).sum(2))
+
+
+def highest(values: _Values, side: int = CROP_SIDE) -> Box:
+    """The square over which the values (H, W) have the largest sum.
+
+    What is smaller than `side` is taken whole in that direction.
     """
-    height, width = (min(side, length) for length in original.shape[:2])
-    error = np.zeros(original.shape[:2])
-    for other in others:
-        difference = original.astype(np.int32) - other
-        error += (difference * difference).sum(2)
-    return highest(error, width, height)
-
-
-def highest(values: npt.NDArray[np.float64], width: int, height: int) -> Box:
-    """The box of this size over which the values (H, W) have the largest sum."""
+    height, width = (min(side, length) for length in values.shape)
     # All sums at once by the integral image.
     integral = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     upper, lower = integral[:-height], integral[height:]

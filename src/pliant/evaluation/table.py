@@ -7,17 +7,12 @@ order for spreadsheets and data frames.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pliant.errors import DamagedError, PliantError
-from pliant.files import output_file
+from pliant.evaluation import journal
 
 JOURNAL, CSV = "rows.jsonl", "rows.csv"
 
@@ -96,14 +91,8 @@ class Table:
         self.folder = folder
         self.rows: dict[Key, Row] = {}
         self._owners: dict[str, Key] = {}
-        path = folder / JOURNAL
-        if path.exists():
-            whole = path.read_bytes()
-            kept = whole[: whole.rfind(b"\n") + 1]
-            if len(kept) < len(whole):  # killed while it wrote
-                os.truncate(path, len(kept))
-            for number, line in enumerate(kept.splitlines(), 1):
-                self._set(_parse(line, f"{path}, line {number}"))
+        for row in journal.load(folder / JOURNAL, _row):
+            self._set(row)
 
     def add(self, row: Row) -> None:
         """Appends a finished row, safe on disk when this returns.
@@ -111,27 +100,12 @@ class Table:
         Raises:
             PliantError: the file system refuses it.
         """
-        path = self.folder / JOURNAL
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as file:
-                file.write(json.dumps(asdict(row)).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise PliantError(f"cannot write {path}: {error.strerror or error}") from error
+        journal.append(self.folder / JOURNAL, asdict(row))
         self._set(row)
 
     def write_csv(self, rows: Iterable[Row]) -> None:
         """Writes `rows` in the given order, one column per field and metric."""
-        flat = [_flat(row) for row in rows]
-        names = list(dict.fromkeys(name for entry in flat for name in entry))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(flat)
-        with output_file(self.folder / CSV, force=True) as file:
-            file.write(text.getvalue().encode())
+        journal.write_csv(self.folder / CSV, map(_flat, rows))
 
     def _set(self, row: Row) -> None:
         """Files have one owner: an older version's row no longer has what a newer one replaced."""
@@ -143,12 +117,9 @@ class Table:
         self.rows[row.key] = row
 
 
-def _parse(line: bytes, where: str) -> Row:
-    try:
-        row = Row(**json.loads(line))
-        return replace(row, undefined=tuple(row.undefined))
-    except (ValueError, TypeError) as error:
-        raise DamagedError(f"{where} is not a row of this version's tables") from error
+def _row(**values: Any) -> Row:
+    row = Row(**values)
+    return replace(row, undefined=tuple(row.undefined))  # JSON knows lists only
 
 
 def _flat(row: Row) -> dict[str, Any]:

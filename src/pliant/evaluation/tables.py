@@ -23,6 +23,7 @@ from pliant.evaluation.curves import (
 from pliant.evaluation.document import Table
 from pliant.evaluation.metrics import METRICS
 from pliant.evaluation.published import PublishedCurve
+from pliant.evaluation.set_distances import SetDistance
 from pliant.evaluation.table import Row
 
 NONE = "–"
@@ -49,6 +50,12 @@ def mean_curves(curves: Mapping[str, Curve], metrics: Sequence[Metric]) -> Table
     ]
     head = ["codec", "quality", "bpp", *map(metric_label, metrics)]
     return Table(head, lines, summary="Mean curves: every codec and quality")
+
+
+def set_distances(found: Sequence[SetDistance]) -> Table:
+    """One line per codec and quality, of one distance."""
+    lines = [[d.codec, f"{d.quality:g}", f"{d.bpp:.4f}", f"{d.value:.4g}"] for d in found]
+    return Table(["codec", "quality", "bpp", metric_label(found[0].name)], lines)
 
 
 def bd_summary(comparisons: Sequence[Comparison], metric: Metric) -> Table:

@@ -2,6 +2,7 @@
 
     compressai:mbt2018-mean@weights=FOLDER     checkpoints named as in its zoo, one per quality
     compressai:mbt2018-mean@weights=random     the released sizes: speeds only, no pictures
+    compressai:mbt2018-mean@weights=random,deviation=0.4    the same at another rate
 
 CompressAI asks for an older NumPy than it needs and for a torchvision that its image codecs do not
 use, so the extra `peers` cannot name it: `INSTALL` has both commands.
@@ -13,13 +14,14 @@ lengths of all streams but the last, and the streams. Pictures are padded with b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 import re
 import struct
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -47,24 +49,28 @@ ARCHITECTURES = {
 }
 _HEADER = struct.Struct("<BBHHHH")
 _MULTIPLE = 64
-# Standard deviation of the latents of random models: two bits each, 1 to 2.6 bpp in all. The
-# factorised model, whose tables stay wide, spends 4 to 7.
-_RANDOM_SCALE = 1.0
+# Standard deviation of the latents of random models, and so their rate: at 1, two bits each, 1 to
+# 2.6 bpp in all. The factorised model, whose tables stay wide, spends 4 to 7.
+_DEVIATION = "1"
 
 
 @dataclass(frozen=True)
 class _Zoo:
-    """One architecture with the checkpoint of each quality; None stands for random weights."""
+    """One architecture with the checkpoint of each quality; None stands for random weights.
+
+    deviation: of the latents, with random weights.
+    """
 
     architecture: str
     checkpoints: dict[int, Path | None]
     threads: int
+    deviation: float
 
     def _network(self, quality: int) -> Any:
         import torch
 
         torch.set_num_threads(self.threads)
-        return network(self.architecture, quality, self.checkpoints[quality])
+        return network(self.architecture, quality, self.checkpoints[quality], self.deviation)
 
     def encode(self, pixels: Pixels, quality: float) -> bytes:
         """The file of a picture, at the nearest quality that there is."""
@@ -106,8 +112,12 @@ def _pad(pixels: Pixels) -> Pixels:
 
 
 @lru_cache(maxsize=2)
-def network(architecture: str, quality: int, checkpoint: Path | None) -> Any:
-    """A network that is ready to code; without a checkpoint it has the released size."""
+def network(architecture: str, quality: int, checkpoint: Path | None, deviation: float) -> Any:
+    """A network that is ready to code; without a checkpoint it has the released size.
+
+    Args:
+        deviation: of the latents of a network without a checkpoint.
+    """
     import torch
 
     zoo = import_zoo()
@@ -119,13 +129,13 @@ def network(architecture: str, quality: int, checkpoint: Path | None) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # encoder and decoder may be two processes
             model = kind(*zoo.cfgs[architecture][quality]).eval()
-            _spread(model)
+            _spread(model, deviation)
     model.update()
     return model
 
 
-def _spread(model: Any) -> None:
-    """Gives latents of random weights a real rate: unit variance, and scales that expect it.
+def _spread(model: Any, deviation: float) -> None:
+    """Gives latents of random weights a real rate: this deviation, and scales that expect it.
 
     Untrained latents are all zero or all outside the tables, and their coder has another speed.
     """
@@ -133,13 +143,13 @@ def _spread(model: Any) -> None:
 
     with torch.inference_mode():
         y = model.g_a(torch.rand(1, 3, 256, 256))
-    mean, gain = y.mean((0, 2, 3), keepdim=True), _RANDOM_SCALE / y.std((0, 2, 3), keepdim=True)
+    mean, gain = y.mean((0, 2, 3), keepdim=True), deviation / y.std((0, 2, 3), keepdim=True)
     model.g_a.register_forward_hook(lambda module, inputs, output: (output - mean) * gain)
     scales = getattr(model, "entropy_parameters", getattr(model, "h_s", None))
     if scales is not None:
         *_, bias = (parameter for name, parameter in scales.named_parameters() if "bias" in name)
         with torch.no_grad():
-            bias[: y.shape[1]] += _RANDOM_SCALE  # scales come first, then means
+            bias[: y.shape[1]] += deviation  # scales come first, then means
 
 
 @cache
@@ -164,7 +174,7 @@ def import_zoo() -> ModuleType:
     return image  # type: ignore[no-any-return]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _empty_torchvision() -> Iterator[None]:
     """Empty modules in the place of torchvision, unless it has been imported already."""
     if "torchvision" in sys.modules:
@@ -241,7 +251,7 @@ def _compressai(request: Request) -> Coder:
         qualities = tuple(known)
         digests = "".join(_digest(path) for path in known.values() if path)
         origin = f"weights {hashlib.sha256(digests.encode()).hexdigest()[:8]}"
-    zoo = _Zoo(architecture, known, request.threads)
+    zoo = _Zoo(architecture, known, request.threads, _deviation(request.options))
     return Coder(
         version=f"compressai {version('compressai')}, torch {version('torch')}, {origin}",
         encode=zoo.encode,
@@ -251,6 +261,14 @@ def _compressai(request: Request) -> Coder:
         qualities=tuple(map(float, qualities)),
         search=tuple(map(float, known)),
     )
+
+
+def _deviation(options: Options) -> float:
+    with contextlib.suppress(ValueError):
+        deviation = float(options["deviation"])
+        if 0 < deviation < math.inf:
+            return deviation
+    raise UsageError(f"compressai, option deviation: {options['deviation']!r} is not above 0")
 
 
 def _label(model: str, options: Options) -> str:
@@ -275,7 +293,11 @@ COMPRESSAI = Family(
     make=_compressai,
     missing=_missing,
     qualities=(),
-    options={"weights": Option(""), "metric": Option("mse", ("mse", "ms-ssim"))},
+    options={
+        "weights": Option(""),
+        "metric": Option("mse", ("mse", "ms-ssim")),
+        "deviation": Option(_DEVIATION),
+    },
     has_models=True,
     models=tuple(ARCHITECTURES),
     threaded=True,
