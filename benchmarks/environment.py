@@ -15,6 +15,7 @@ from pliant.evaluation import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+REPORTS = ROOT / "benchmarks" / "reports"
 
 
 def cache(data: Path) -> Path:

@@ -3,7 +3,8 @@
     python benchmarks/peers.py [--data ../shared/data/kodak]
 
 The peers are CompressAI's bmshj2018-hyperprior and mbt2018-mean with their own coder, at both sizes
-that were released (those of quality 4 and of quality 8). Their weights are random, which leaves the
+that were released (those of quality 4 and of quality 8). A picture of 1920x1080, which takes them
+long, is timed once, with the smallest of them. Their weights are random, which leaves the
 work of the networks as it is and makes the rate arbitrary: the standard deviation of the latents is
 chosen such that their rate is near Pliant's. AVIF and JPEG XL have its bytes too. What the networks
 of a peer's decoder need without any coder is timed apart.
@@ -16,10 +17,10 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import environment
 import photos
@@ -31,10 +32,16 @@ from pliant.evaluation.codecs import ImageCodec, peers
 from pliant.evaluation.metrics import Pixels
 from pliant.evaluation.search import at_size
 
-ARCHITECTURES, QUALITIES = ("bmshj2018-hyperprior", "mbt2018-mean"), (4, 8)
+PEERS = tuple(
+    (architecture, quality)
+    for architecture in ("bmshj2018-hyperprior", "mbt2018-mean")
+    for quality in (4, 8)
+)
 RIVALS = ("avif-444", "jxl")
 DEVIATIONS = (0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.2, 3.3, 5.0)
 PHOTO_SIZE, MOSAIC_SIZE = (512, 768), (1080, 1920)  # height, width
+
+Peer: TypeAlias = tuple[str, int]  # architecture and quality
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=environment.RESULTS)
     arguments = parser.parse_args()
     try:
-        codecs.find(_name(ARCHITECTURES[0]))
+        codecs.find(_name(PEERS[0][0]))
     except MissingError as error:
         print(f"benchmarks/peers.py is left out: {error}")
         return
@@ -86,18 +93,21 @@ def main() -> None:
 def _measure(arguments: argparse.Namespace) -> Iterator[Line]:
     sources = list(photos.load(arguments.data, limit=24).values())
     # The first photo alone is the small picture where it has that size.
-    pictures = {
-        "photo": photos.mosaic(sources[:1], *PHOTO_SIZE),
-        "mosaic": photos.mosaic(sources, *MOSAIC_SIZE),
-    }
-    for kind, pixels in pictures.items():
-        height, width = pixels.shape[:2]
-        picture = f"{kind}, {width}x{height}"
-        ours = codecs.find("pliant", threads=arguments.threads, separate_decoder=False)
-        size = len(ours.encode(pixels, arguments.quality))
-        own = _line(picture, ours, pixels, arguments.quality, arguments.repeats)
+    photo, mosaic = photos.mosaic(sources[:1], *PHOTO_SIZE), photos.mosaic(sources, *MOSAIC_SIZE)
+    threads = arguments.threads
+    ours = codecs.find("pliant", threads=threads, separate_decoder=False)
+    size = len(ours.encode(photo, arguments.quality))
+    deviations = {peer: _deviation(*peer, photo, size, threads) for peer in PEERS}
+    smallest = {peer: deviations[peer] for peer in PEERS[:1]}
+    for kind, pixels, chosen, repeats in (
+        ("photo", photo, deviations, arguments.repeats),
+        ("mosaic", mosaic, smallest, 1),
+    ):
+        picture = f"{kind}, {pixels.shape[1]}x{pixels.shape[0]}"
+        own = _line(picture, ours, pixels, arguments.quality, repeats)
         yield own
-        for line in _others(picture, pixels, size, arguments):
+        size = len(ours.encode(pixels, arguments.quality))
+        for line in _others(picture, pixels, size, chosen, repeats, threads):
             yield replace(
                 line,
                 encode_ratio=line.encode_seconds / own.encode_seconds,
@@ -106,23 +116,25 @@ def _measure(arguments: argparse.Namespace) -> Iterator[Line]:
 
 
 def _others(
-    picture: str, pixels: Pixels, size: int, arguments: argparse.Namespace
+    picture: str,
+    pixels: Pixels,
+    size: int,
+    deviations: Mapping[Peer, float],
+    repeats: int,
+    threads: int,
 ) -> Iterator[Line]:
     for name in RIVALS:
-        codec = codecs.find(name, threads=arguments.threads)
-        quality, _ = at_size(codec, pixels, size)
-        yield _line(picture, codec, pixels, quality, arguments.repeats)
-    for architecture in ARCHITECTURES:
-        for quality in QUALITIES:
-            deviation = _deviation(architecture, quality, pixels, size, arguments.threads)
-            codec = codecs.find(_name(architecture, deviation), threads=arguments.threads)
-            line = _line(picture, codec, pixels, quality, arguments.repeats)
-            network = peers.network(architecture, quality, None, deviation)
-            yield replace(
-                line,
-                label=f"CompressAI {architecture}, N{network.N} M{network.M}",
-                network_seconds=_network_seconds(network, pixels, arguments.repeats),
-            )
+        rival = codecs.find(name, threads=threads)
+        yield _line(picture, rival, pixels, at_size(rival, pixels, size)[0], repeats)
+    for (architecture, quality), deviation in deviations.items():
+        codec = codecs.find(_name(architecture, deviation), threads=threads)
+        line = _line(picture, codec, pixels, quality, repeats)
+        network = peers.network(architecture, quality, None, deviation)
+        yield replace(
+            line,
+            label=f"CompressAI {architecture}, N{network.N} M{network.M}",
+            network_seconds=_network_seconds(network, pixels, repeats),
+        )
 
 
 def _line(picture: str, codec: ImageCodec, pixels: Pixels, quality: float, repeats: int) -> Line:
@@ -137,18 +149,13 @@ def _name(architecture: str, deviation: float = 1.0) -> str:
 
 
 def _deviation(architecture: str, quality: int, pixels: Pixels, size: int, threads: int) -> float:
-    """Of the latents, such that the file comes near `size` bytes.
-
-    It is searched on a part of large pictures, at the same bits per pixel.
-    """
-    height, width = PHOTO_SIZE
-    part = pixels[:height, :width]
+    """Of the latents, such that the file comes near `size` bytes."""
 
     def encode(pixels: Pixels, deviation: float) -> bytes:
         return codecs.find(_name(architecture, deviation), threads=threads).encode(pixels, quality)
 
     codec = replace(codecs.find(_name(architecture)), encode=encode, search=DEVIATIONS)
-    return at_size(codec, part, round(size * part.size / pixels.size))[0]
+    return at_size(codec, pixels, size)[0]
 
 
 def _network_seconds(network: Any, pixels: Pixels, repeats: int) -> float:
@@ -163,7 +170,10 @@ def _network_seconds(network: Any, pixels: Pixels, repeats: int) -> float:
 
 
 def _print(lines: list[Line], threads: int, load: float) -> None:
-    print(f"Warm medians, {threads} threads, load {load:.2f} before; × is relative to Pliant.\n")
+    print(
+        f"Warm medians (of 1920x1080 one run), {threads} threads, load {load:.2f} before; × is"
+        " relative to Pliant.\n"
+    )
     if load > 0.5:
         print("WARNING: other processes were busy; do not quote these timings\n")
     print("| picture | codec | bpp | encode, s | × | decode, s | × | its networks alone, s | × |")

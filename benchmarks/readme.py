@@ -1,11 +1,21 @@
-"""Puts the figures of `benchmarks/results` into the README, between its two markers."""
+"""Puts measured figures into the README, between its two markers.
+
+Rates come from the mean curves beside the newest report on Kodak's photos in `benchmarks/reports`,
+speeds from `benchmarks/results/speed.json`.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import environment
+
+from pliant.evaluation import curves, report, tables
+from pliant.evaluation.curves import Curve
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 ANCHORS = (("avif-444", "AVIF"), ("avif-444-psnr", "AVIF, tune=psnr"), ("webp", "WebP"))
@@ -17,30 +27,53 @@ ROWS = (
     ("jxl", "JPEG XL, effort 7"),
     ("jpeg-420", "JPEG 4:2:0"),
 )
-RANGES = ([0.1, 1.0], [1.0, 4.0])
+RANGES = ((0.1, 1.0), (1.0, 4.0))
+SETS = {"mcmaster": "McMaster", "gb82": "gb82"}
 
 
-def _load(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((environment.RESULTS / f"{name}.json").read_text())
-    return loaded
+def _newest(name: str) -> Path:
+    """The folder of the newest report on a test set; their names begin with the date."""
+    found = sorted(environment.REPORTS.glob(f"*-{name}"))
+    if not found:
+        raise SystemExit(f"no report on {name} in {environment.REPORTS}: run benchmarks/report.py")
+    return found[-1]
 
 
-def _rates(kodak: dict[str, Any]) -> str:
+def _curves(folder: Path) -> tuple[dict[str, Curve], int]:
+    """The mean curve of each codec in PSNR, and of how many images it is."""
+    found, counts = {}, set()
+    for path in sorted((folder / report.JSON_FOLDER).glob("*.json")):
+        entry = json.loads(path.read_text())
+        results = entry["results"]
+        found[entry["name"]] = Curve(tuple(results["bpp"]), {"psnr": tuple(results["psnr"])})
+        counts.update(re.findall(r"means over (\d+) images", entry["description"]))
+    if len(counts) != 1:
+        raise SystemExit(f"the curves in {folder} are not of equally many images")
+    return found, int(counts.pop())
+
+
+def _rates(found: Mapping[str, Curve]) -> str:
     """BD-rate of every codec against each anchor, mean curves, 0.1-1 / 1-4 bpp."""
-    found = {
-        (e["codec"], e["anchor"], tuple(e["bpp"])): e["mean_curve"]
-        for e in kodak["bd_rate"]
-        if e["metric"] == "psnr"
-    }
     lines = ["| BD-rate, % (0.1-1 / 1-4 bpp) | " + " | ".join(f"vs {a}" for _, a in ANCHORS) + " |"]
     lines.append("|---" * (len(ANCHORS) + 1) + "|")
     for codec, label in ROWS:
         cells = []
         for anchor, _ in ANCHORS:
-            values = [found.get((codec, anchor, tuple(r))) for r in RANGES]
-            cells.append(" / ".join(f"{v['percent']:+.1f}" if v else "" for v in values))
+            deltas = [curves.bd_rate(found[anchor], found[codec], bpp) for bpp in RANGES]
+            cells.append(" / ".join(map(tables.percent, deltas)))
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _links(folder: Path) -> str:
+    """To the report, and to those on the other test sets."""
+    links = [f"[the report of {folder.name[:10]}]({_page(folder)}) with intervals and every image"]
+    links += [f"[{label}]({_page(_newest(name))})" for name, label in SETS.items()]
+    return ",\n".join(links)
+
+
+def _page(folder: Path) -> str:
+    return (folder / report.MARKDOWN).relative_to(environment.ROOT).as_posix()
 
 
 def _speed(speed: dict[str, Any]) -> str:
@@ -56,16 +89,18 @@ def _speed(speed: dict[str, Any]) -> str:
 
 def main() -> None:
     """Rewrites the part of the README between the markers."""
-    kodak, speed = _load("kodak"), _load("speed")
+    folder = _newest("kodak")
+    found, images = _curves(folder)
+    speed = json.loads((environment.RESULTS / "speed.json").read_text())
     machine = speed["environment"]
     limit = speed["limit"]["conv_gmacs_per_second"]
     processes = speed["processes"]
     text = f"""
-{kodak["images"]} Kodak photos, bytes of real files decoded in another process, PSNR over RGB,
-mean curve at constant quality; negative is smaller. `python benchmarks/kodak.py`,
-[all figures and the mean of per-image BD-rates](benchmarks/results/kodak.md).
+{images} Kodak photos, bytes of real files decoded in another process, PSNR over RGB,
+mean curve at constant quality; negative is smaller. `python benchmarks/report.py`,
+{_links(folder)}.
 
-{_rates(kodak)}
+{_rates(found)}
 
 {speed["threads"]} threads of {machine["cpu"]} (float32 convolution {limit:.0f} GMAC/s), the others
 at the same bytes; cold `pliant decode` of a Kodak-size file

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import threading
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -239,28 +238,6 @@ def test_pictures_are_recognised_by_their_pixels(site: Site, tmp_path: Path) -> 
     assert not wanted.matches(tmp_path / "changed.png")
 
 
-def archive() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as content:
-        for name in ("valid/b.png", "valid/a.JPG", "__MACOSX/valid/._a.png", "../valid/notes.txt"):
-            content.writestr(name, name.encode())
-    return buffer.getvalue()
-
-
-def test_archives_are_unpacked_beside_themselves(tmp_path: Path) -> None:
-    path = tmp_path / "set" / "x.zip"
-    path.parent.mkdir()
-    path.write_bytes(archive())
-    assert [found.name for found in datasets.unpack(path)] == ["b.png", "a.JPG"][::-1]
-    assert names(path.parent) == ["a.JPG", "b.png", "x.zip"]
-    assert names(tmp_path) == ["set"]
-    (path.parent / "b.png").write_bytes(b"damaged.png")  # as long as the right content
-    with pytest.raises(UsageError, match="--force"):
-        list(datasets.unpack(path))
-    list(datasets.unpack(path, force=True))
-    assert (path.parent / "b.png").read_bytes() == b"valid/b.png"
-
-
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.name)
 def test_the_table_of_sets(dataset: Dataset) -> None:
     assert datasets.find(dataset.name) is dataset
@@ -288,11 +265,9 @@ def test_the_hashes_are_those_of_the_pictures(name: str, shared_data: Path) -> N
 
 @pytest.fixture
 def small_set(site: Site, monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    """A set of two files and an archive, in place of the public ones."""
-    site.content = archive()
-    sha256 = hashlib.sha256(site.content).hexdigest()
-    files = tuple(file(site, name=name, sha256=sha256) for name in ("a.bin", "b.bin", "c.zip"))
-    result = Dataset("small", "Three files", "http://source", "free for all", "SHA-256", files)
+    """A set of two files, in place of the public ones."""
+    files = tuple(file(site, name=name) for name in ("a.bin", "b.bin"))
+    result = Dataset("small", "Two files", "http://source", "free for all", "SHA-256", files)
     monkeypatch.setattr(datasets, "DATASETS", (result,))
     return result
 
@@ -303,11 +278,10 @@ def test_command(small_set: Dataset, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert told.out == ""
     assert told.err.index("free for all") < told.err.index("a.bin: loaded and checked")
     assert "http://source" in told.err
-    assert names(tmp_path) == ["a.JPG", "a.bin", "b.bin", "b.png", "c.zip"]
+    assert names(tmp_path) == ["a.bin", "b.bin"]
     assert main(["data", "small", str(tmp_path), "--json"]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [record["loaded"] for record in records] == [False] * 3
-    assert [Path(path).name for path in records[2]["pictures"]] == ["a.JPG", "b.png"]
+    assert [record["loaded"] for record in records] == [False] * 2
 
 
 def test_command_failures(

@@ -50,6 +50,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, list[Row], str,
         anchor: str,
         images: Path,
         distances: Sequence[SetDistance],
+        shown: Sequence[str] | None,
     ) -> list[Path]:
         calls.append((folder, list(rows), anchor, images))
         return [folder / "report.html"]
@@ -162,6 +163,7 @@ def test_an_unavailable_codec_disables_its_rows(
         ["photos", "--codec", "gif"],
         ["photos", "--codec", "jpeg", "--metric", "beauty"],
         ["photos", "--codec", "jpeg", "--anchor", "webp"],
+        ["photos", "--codec", "jpeg", "--crops", "webp"],
         ["photos", "--codec", "jpeg", "--distance", "fid_squeeze"],
         ["photos", "--codec", "jpeg", "--distance", "fd_random"],  # photos below a patch
         ["photos", "--codec", "jpeg", "--distance", "fd_random", "--no-files"],
@@ -172,6 +174,25 @@ def test_an_unavailable_codec_disables_its_rows(
 def test_wrong_usage(arguments: list[str], reports: Reports) -> None:
     assert main(["eval", *arguments]) == 2
     assert not reports
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [([], None), (["--crops", "none"], []), (["--crops", "webp", "--crops", "jpeg"], [1, 0])],
+)
+def test_crops_of_some_codecs(
+    options: list[str], expected: list[int] | None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[list[str] | None] = []
+
+    def write(*_: Any, shown: list[str] | None, **more: Any) -> list[Path]:
+        found.append(shown)
+        return []
+
+    monkeypatch.setattr(report, "write", write)
+    assert main(["eval", "photos", *TWO, *options, "--quiet"]) == 0
+    names = ("jpeg-420", "webp")
+    assert found == [None if expected is None else [names[number] for number in expected]]
 
 
 def test_distances_are_computed_and_reported(

@@ -116,3 +116,9 @@ def test_missing_inception_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, INCEPTION)
     with pytest.raises(MissingError, match="pip install torch-fidelity"):
         features.find_features("inception")
+
+
+def test_missing_weights_are_said_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(perceptual.VARIABLE, raising=False)
+    with pytest.raises(MissingError, match="squeeze needs weights: set PLIANT_LPIPS_WEIGHTS"):
+        features.find_features("squeeze")

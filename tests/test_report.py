@@ -194,6 +194,15 @@ def test_without_files_the_report_says_so(tmp_path: Path) -> None:
     assert "No crops: no kept files of b.png." in written[1].read_text()
 
 
+def test_crops_may_be_left_out(tmp_path: Path) -> None:
+    written = report.write(
+        tmp_path, one_metric(), anchor=ANCHOR, images=tmp_path / "images", shown=()
+    )
+    text = written[1].read_text()
+    assert "| jpeg-444 | a.png -30.0 | b.png +8.3 |" in text
+    assert "crops" not in text.lower()
+
+
 def test_images_that_a_codec_lacks_are_left_out(tmp_path: Path) -> None:
     cut_short = [r for r in one_metric() if (r.codec, r.image, r.quality) != (RIVAL, "b.png", 5.0)]
     report.write(tmp_path, cut_short, anchor=ANCHOR, images=tmp_path)
@@ -232,4 +241,4 @@ def test_published_curves_appear_for_a_whole_known_set(tmp_path: Path) -> None:
     text = (tmp_path / report.MARKDOWN).read_text()
     assert "## Against published curves" in text
     assert "VTM 18.0" in text
-    assert "<!-- VTM 18.0 (VVC intra) -->" in (tmp_path / "plots" / "psnr-log.svg").read_text()
+    assert ">VTM 18.0 (VVC intra)</text>" in (tmp_path / "plots" / "psnr-log.svg").read_text()

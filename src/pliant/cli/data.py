@@ -54,12 +54,8 @@ def _load(file: File, folder: Path, console: Console, *, force: bool) -> None:
     loaded = datasets.load(file, folder, force=force)
     target = folder / file.name
     what = "loaded and checked" if loaded else "is there and correct"
-    record: dict[str, Any] = {"output": str(target), "bytes": target.stat().st_size}
-    pictures: list[str] = []
-    if target.suffix == ".zip":
-        pictures = [str(path) for path in datasets.unpack(target, force=force)]
-        what += f", {len(pictures)} pictures in it"
-    console.result(record | {"loaded": loaded, "pictures": pictures}, f"{target}: {what}")
+    record = {"output": str(target), "bytes": target.stat().st_size, "loaded": loaded}
+    console.result(record, f"{target}: {what}")
 
 
 def _record(dataset: Dataset) -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CODECS = ("pliant", "jpeg", "webp", "avif", "jxl")
 DEFAULT_FOLDER = "pliant-eval"
+NO_CROPS = "none"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -88,6 +89,13 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anchor", metavar="NAME", help="codec that BD-rates refer to (default: the first)"
     )
+    parser.add_argument(
+        "--crops",
+        action="append",
+        metavar="NAME",
+        help="codec whose best and worst images the report shows; may be repeated (default: every"
+        f" codec; {NO_CROPS}: of no codec, for pictures that must not be passed on)",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -102,7 +110,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     images, folder = Path(args.images), Path(args.output)
     paths = images_in(images)[: args.limit]
     specs = args.codecs or _defaults(console)
-    anchor = _anchor(args.anchor, specs)
+    anchor = args.anchor and _among(args.anchor, specs, "anchor")
+    shown = args.crops and [_among(n, specs, "crops") for n in args.crops if n != NO_CROPS]
     names = _checked_distances(args, paths)
     failures: list[PliantError] = []
 
@@ -119,7 +128,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     measured = [row.codec for row in rows if row.metrics]
     if measured:
         anchor = anchor if anchor in measured else measured[0]
-        files = report.write(folder, rows, anchor=anchor, images=images, distances=distances)
+        files = report.write(
+            folder, rows, anchor=anchor, images=images, distances=distances, shown=shown
+        )
         for record in _records(rows, anchor):
             console.result(record, _text(record))
         console.note(f"{len(rows)} rows of {len(paths)} images → {', '.join(map(str, files))}")
@@ -192,20 +203,20 @@ def _defaults(console: Console) -> list[str]:
     return found
 
 
-def _anchor(asked: str | None, specs: Sequence[str]) -> str | None:
-    """Return the name of the anchor that was asked for; it must be one of the codecs."""
+def _among(asked: str, specs: Sequence[str], what: str) -> str:
+    """Return the full name of the codec that was asked for; it must be one of the run."""
     from pliant.evaluation import codecs
 
-    if asked is None:
-        return None
     names = set()
     for spec in specs:
         with contextlib.suppress(MissingError):  # is reported when the codecs are evaluated
             names.add(codecs.find(spec).name)
-    anchor = codecs.find(asked).name
-    if anchor not in names:
-        raise UsageError(f"the anchor {anchor} is not among the codecs: {', '.join(sorted(names))}")
-    return anchor
+    name = codecs.find(asked).name
+    if name not in names:
+        raise UsageError(
+            f"the codec of --{what}, {name}, is not among the codecs: {', '.join(sorted(names))}"
+        )
+    return name
 
 
 def _records(rows: Sequence[Row], anchor: str) -> Iterator[dict[str, Any]]:

@@ -1,24 +1,18 @@
 """Public test sets: where their files are, on which terms, and how each file is recognised.
 
-Sets are left out whose terms do not allow a direct download, or whose files nobody has published
-checksums of.
+Sets are left out whose terms are unknown or do not allow a direct download, and those whose files
+nobody has published checksums of. So CLIC is missing (no licence text), and McMaster (none stated).
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-import zipfile
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.errors import PliantError, UsageError
 from pliant.evaluation import download
-from pliant.files import output_file
 
-_PICTURES = (".png", ".jpg")
 _CHUNK = 1 << 20
 
 
@@ -98,28 +92,6 @@ def load(file: File, folder: Path, *, force: bool = False) -> bool:
     except OSError as error:
         raise PliantError(f"cannot write {target}: {error.strerror or error}") from error
     return True
-
-
-def unpack(archive: Path, *, force: bool = False) -> Iterator[Path]:
-    """Writes the pictures of a checked archive beside it, and yields their paths.
-
-    Raises:
-        UsageError: another file of that name is there, and `force` does not allow to replace it.
-    """
-    with zipfile.ZipFile(archive) as content:
-        for member in sorted(content.infolist(), key=lambda member: member.filename):
-            name = member.filename.rpartition("/")[2]
-            if name.startswith(".") or not name.lower().endswith(_PICTURES):
-                continue
-            target = archive.with_name(name)
-            if not (target.exists() and _same(target, member)):
-                with content.open(member) as source, output_file(target, force=force) as sink:
-                    shutil.copyfileobj(source, sink, _CHUNK)
-            yield target
-
-
-def _same(path: Path, member: zipfile.ZipInfo) -> bool:
-    return path.stat().st_size == member.file_size and zlib.crc32(path.read_bytes()) == member.CRC
 
 
 def _file_digest(path: Path) -> str:
@@ -224,22 +196,6 @@ DATASETS = (
         files=tuple(
             File(f"{name}.png", (f"{_GB82_FILES}{name}-lossless.png",), pixels=pixels)
             for name, pixels in _GB82_PIXELS.items()
-        ),
-    ),
-    Dataset(
-        name="clic2020-professional",
-        title="CLIC 2020 professional, validation: 41 photos of about 2000 pixels, 135 MB",
-        source="https://www.compression.cc",
-        terms="published by the organisers of the challenge for everybody, photos from Unsplash;"
-        " the archive holds no licence text known to us",
-        checked="SHA-256 of the archive as TensorFlow Datasets publishes it",
-        files=(
-            File(
-                name="professional_valid_2020.zip",
-                addresses=("https://data.vision.ee.ethz.ch/cvl/clic/professional_valid_2020.zip",),
-                sha256="00be38092ade2ab5163b65f7f6523d46c7bca147007f559adbb02c0afc236b7d",
-                most_bytes=134_834_429,
-            ),
         ),
     ),
 )

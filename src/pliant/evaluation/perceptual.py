@@ -137,7 +137,7 @@ def find_weights(net: str, weights: Path | None = None) -> tuple[Path, ...]:
     if net not in _NETS:
         raise UsageError(f"unknown network {net!r}; known: {', '.join(NETS)}")
     if weights is None and not os.environ.get(VARIABLE):
-        raise MissingError(f"LPIPS needs weights: set {VARIABLE} to their folder")
+        raise MissingError(f"the network {net} needs weights: set {VARIABLE} to their folder")
     place = Path(os.environ[VARIABLE]) if weights is None else weights
     if place.is_file():
         return (place,)
@@ -145,7 +145,7 @@ def find_weights(net: str, weights: Path | None = None) -> tuple[Path, ...]:
     heads = [path for path in (place / HEADS_FILE, place / f"{net}.pth") if path.is_file()]
     if not (convolutions and heads):
         lacking = f"{HEADS_FILE} or {net}.pth" if convolutions else f"{_NETS[net].file}*"
-        raise MissingError(f"LPIPS of {net} needs {lacking} in {place}")
+        raise MissingError(f"the network {net} needs {lacking} in {place}")
     return convolutions[0], heads[0]
 
 

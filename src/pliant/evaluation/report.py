@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -65,7 +65,10 @@ _DISTANCE_METHOD = (
 
 @dataclass(frozen=True)
 class _Run:
-    """What every section needs: the complete rows, their curves, and the images' own BD-rates."""
+    """What every section needs: the complete rows, their curves, and the images' own BD-rates.
+
+    cropped: the codecs whose best and worst images are shown.
+    """
 
     folder: Path
     images: Path
@@ -77,6 +80,7 @@ class _Run:
     own: Mapping[str, Mapping[str, BDRate]]
     test_set: str | None
     distances: Sequence[SetDistance]
+    cropped: Collection[str]
 
     @property
     def name(self) -> str:
@@ -96,6 +100,7 @@ def write(
     anchor: str,
     images: Path,
     distances: Sequence[SetDistance] = (),
+    shown: Collection[str] | None = None,
 ) -> list[Path]:
     """Writes the report of these rows into the folder of their run.
 
@@ -105,6 +110,7 @@ def write(
         anchor: name of the codec that the others are compared with.
         images: folder of the originals.
         distances: between the sets of originals and decoded pictures.
+        shown: names of the codecs whose best and worst images are shown in crops; all by default.
 
     Returns:
         The page, the Markdown, then one JSON file per codec.
@@ -113,7 +119,7 @@ def write(
         UsageError: the anchor has no rows.
         MissingError: matplotlib or bjontegaard is missing.
     """
-    run = _prepare(folder, rows, anchor, images, distances)
+    run = _prepare(folder, rows, anchor, images, distances, shown)
     title = f"{len(by_codec(rows))} codecs on {run.name}"
     blocks = [block for section in _SECTIONS for block in section(run)]
     page, text = folder / PAGE, folder / MARKDOWN
@@ -167,6 +173,7 @@ def _prepare(
     anchor: str,
     images: Path,
     distances: Sequence[SetDistance],
+    shown: Collection[str] | None,
 ) -> _Run:
     kept = complete(measured(rows))
     groups = by_codec(kept)
@@ -188,6 +195,7 @@ def _prepare(
         },
         test_set=published.test_set_of(kept),
         distances=distances,
+        cropped=groups if shown is None else shown,
     )
 
 
@@ -219,7 +227,7 @@ def _notes(name: str) -> str:
         codec = codecs.find(name)
     except PliantError:
         return ""
-    return "; ".join(filter(None, (codec.colour, codec.note)))
+    return " ".join(filter(None, (codec.colour, codec.note)))
 
 
 def _plots(run: _Run) -> Iterator[Block]:
@@ -311,12 +319,14 @@ def _extremes(run: _Run) -> Iterator[Block]:
     yield Text(f"The images' own BD-rates (PSNR, whole range) against {run.anchor}, in percent.")
     yield tables.images(run.own)
     yield tables.per_image(run.own)
-    yield Text(
-        "The crops show, at nearly equal bytes, the place where the codec loses most (worst) or "
-        f"wins most (best) in squared error against {run.anchor}."
-    )
+    cropped = {name: own for name, own in run.own.items() if name in run.cropped}
+    if cropped:
+        yield Text(
+            "The crops show, at nearly equal bytes, the place where the codec loses most (worst) "
+            f"or wins most (best) in squared error against {run.anchor}."
+        )
     groups = {name: by_image(group) for name, group in by_codec(run.rows).items()}
-    for name, own in run.own.items():
+    for name, own in cropped.items():
         for extreme in crops.extremes(name, own):
             yield from _crops(run, extreme, groups)
 

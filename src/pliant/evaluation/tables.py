@@ -55,7 +55,8 @@ def mean_curves(curves: Mapping[str, Curve], metrics: Sequence[Metric]) -> Table
 def set_distances(found: Sequence[SetDistance]) -> Table:
     """One line per codec and quality, of one distance."""
     lines = [[d.codec, f"{d.quality:g}", f"{d.bpp:.4f}", f"{d.value:.4g}"] for d in found]
-    return Table(["codec", "quality", "bpp", metric_label(found[0].name)], lines)
+    head = ["codec", "quality", "bpp", metric_label(found[0].name)]
+    return Table(head, lines, summary="Every codec and quality")
 
 
 def bd_summary(comparisons: Sequence[Comparison], metric: Metric) -> Table:
