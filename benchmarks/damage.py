@@ -80,7 +80,7 @@ def _looks_like(picture: Picture, other: Picture) -> bool:
 def small_codec() -> Codec:
     """A codec of its own in float32, which is faster than int8 kernels on small pictures."""
     loaded = registry.load()
-    loaded.model.prior.dtype = torch.float32
+    loaded.model.dtype = torch.float32
     return Codec(loaded)
 
 

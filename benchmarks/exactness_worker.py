@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from pliant import container
 from pliant.codec import Codec, to_tensor
-from pliant.entropy import rans, reference
+from pliant.entropy import Tables, rans, reference
 from pliant.errors import DamagedError
 from pliant.evaluation.pictures import read_rgb
 from pliant.layers import int8
@@ -57,7 +57,7 @@ def codec_of(job: Job) -> Codec:
     registry.MODELS[entry.name] = entry
     setattr(registry, "_FOLDER", path.parent)  # noqa: B010
     loaded = registry.load(entry.name)
-    loaded.model.prior.dtype = DTYPES[job.arithmetic]
+    loaded.model.dtype = DTYPES[job.arithmetic]
     return Codec(loaded)
 
 
@@ -79,8 +79,14 @@ def force_layout(name: str) -> None:
 class ReferenceDecoder(reference.Decoder):
     """The plain Python decoder behind the interface of the compiled one."""
 
+    def __init__(self, data: bytes, tables: Tables, hash_start: int) -> None:
+        super().__init__(data, tables)
+        self.hash = hash_start
+
     def read(self, scale_index: Any, mean: Any) -> Any:
-        return np.array(super().read(scale_index.tolist(), mean.tolist()), np.int32)
+        symbols = super().read(scale_index.tolist(), mean.tolist())
+        self.hash = reference.symbol_hash(symbols, self.hash)
+        return np.array(symbols, np.int32)
 
     def finish(self, checksum: int | None = None) -> int:
         found = super().finish()
@@ -91,11 +97,7 @@ class ReferenceDecoder(reference.Decoder):
 
 def use_reference_coder() -> None:
     """Replaces the compiled decoder and hash by those in plain Python."""
-    coder = SimpleNamespace(
-        Decoder=ReferenceDecoder,
-        HASH_START=rans.HASH_START,
-        symbol_hash=lambda symbols, start: reference.symbol_hash(symbols.tolist(), start),
-    )
+    coder = SimpleNamespace(Decoder=ReferenceDecoder, HASH_START=rans.HASH_START)
     setattr(walk, "rans", coder)  # noqa: B010
 
 

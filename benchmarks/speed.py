@@ -104,10 +104,10 @@ def _float32(pixels: Pixels, arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     model = pliant.load().model
-    fastest, model.prior.dtype = model.prior.dtype, torch.float32
+    fastest, model.dtype = model.dtype, torch.float32
     codec = codecs.find("pliant", threads=arguments.threads, separate_decoder=False)
     timing = time_codec(codec, pixels, arguments.quality, arguments.repeats)
-    model.prior.dtype = fastest
+    model.dtype = fastest
     return _row(codec, "Pliant, float32", arguments.quality, timing)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pliant.entropy import Decoder, Tables, encode, laplace_scale, reference, symbol_hash
+from pliant.entropy import Decoder, Encoder, Tables, encode, laplace_scale, reference, symbol_hash
 from pliant.entropy.tables import SYMBOL_LIMIT
 from pliant.errors import DamagedError
 
@@ -125,6 +125,11 @@ def test_lengths_and_steps() -> None:
         running = symbol_hash(parts[-1], running)
     assert np.array_equal(np.concatenate(parts), symbols)
     assert decoder.finish() == decoder.finish(running) == running == symbol_hash(symbols)
+    assert decoder.hash == running
+    encoder = Encoder(TABLES)
+    for first, end in zip([0, 3, 3, 60_000], [3, 3, 60_000, 100_000], strict=True):
+        encoder.add(symbols[first:end], scale[first:end], mean[first:end])
+    assert encoder.finish(encoder.hash) == data
     with pytest.raises(DamagedError, match="checksum"):
         decoder.finish(running ^ 1)
 
@@ -277,7 +282,7 @@ def test_import_is_light() -> None:
 
 
 def test_compiles_without_a_place_for_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels: Any = pytest.importorskip("pliant.entropy.kernels")
+    kernels: Any = pytest.importorskip("pliant.entropy.jit")
 
     def njit(cache: bool = False, **options: Any) -> Any:
         if cache:
@@ -285,4 +290,4 @@ def test_compiles_without_a_place_for_the_cache(monkeypatch: pytest.MonkeyPatch)
         return lambda function: (function, options)
 
     monkeypatch.setattr(kernels.numba, "njit", njit)
-    assert kernels._jit(len) == (len, {"nogil": True, "error_model": "numpy"})
+    assert kernels.jit(len) == (len, {"nogil": True, "error_model": "numpy"})

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from pliant.entropy import Tables
+from pliant.layers import loops
 from pliant.layers.exact import RateVector
 from pliant.layers.quantize import (
     BITS_PER_SQUARED_STEP,
     SCALES,
     Gains,
+    choose_integers,
     choose_symbols,
     laplace_bits,
     step_size,
@@ -99,6 +101,29 @@ def test_choice_is_the_better_candidate(strength: float) -> None:
     assert bool(((chosen == options[0]) | (chosen == options[1])).all())
     assert float((found - cost.min(0).values).max()) < 1e-2
     assert 0.01 < float((chosen != options[0]).float().mean()) < 0.5
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_compiled_choice_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, strength: float, threads: int
+) -> None:
+    monkeypatch.setattr(loops, "_SMALLEST", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    generator = torch.Generator().manual_seed(2)
+    shape = (1, 7, 33, 65)
+    spread = torch.exp(torch.rand(shape, generator=generator) * 12 - 2)
+    y = torch.randn(shape, generator=generator) * spread
+    mean = torch.randint(-4095, 4096, shape, generator=generator)
+    mean = torch.where(torch.rand(shape, generator=generator) < 0.8, mean // 128, mean)
+    y = torch.where(y.abs() < 40, y + mean / 16, y)
+    index = torch.randint(0, SCALES, shape, generator=generator)
+    y, mean, index = (x.contiguous(memory_format=torch.channels_last) for x in (y, mean, index))
+    expected = choose_symbols(y, mean.float(), index.float(), strength).clamp(-16383, 16383)
+    found = choose_integers(y, mean.short(), index.byte(), strength, 16383)
+    assert found.dtype == torch.int32
+    assert torch.equal(found.float(), expected)
+    assert strength == 0 or not torch.equal(expected, y.round().clamp(-16383, 16383))
 
 
 def test_no_strength_rounds_plainly() -> None:

@@ -12,3 +12,6 @@ RATE_UNIT: Final = 256
 
 RATE_MAX: Final = RATE_UNIT * (ANCHORS - 1) - 1
 """The coarsest rate parameter; 0 is the finest."""
+
+FINEST_RESTORED: Final = 2 * RATE_UNIT
+"""The finest rate parameter whose pictures are restored after the synthesis."""

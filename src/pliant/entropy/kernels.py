@@ -6,19 +6,16 @@ numba counts references of the arrays that it passes, which halves the speed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from pliant.entropy.jit import jit
 from pliant.entropy.tables import SYMBOL_LIMIT
 
 HASH_MASK = 0x7FFFFFFF
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 # Numba turns a mix of signed and unsigned 64-bit integers into float64, and a signed index costs
 # a test for negative ones: whatever meets a state or is an index is made uint64 by name.
@@ -35,16 +32,6 @@ _ONE = _U(1)
 OK, SHORT, BAD_ESCAPE, BAD_SYMBOL = 0, 1, 2, 3  # what ``decode`` found
 
 
-def _jit(function: _F) -> _F:
-    """Compile on first use, cached on disk where there is a place for it."""
-    compiled: Any
-    try:
-        compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # "no locator available": read-only install folder and no home
-        compiled = numba.njit(nogil=True, error_model="numpy")(function)
-    return cast(_F, compiled)
-
-
 def _multiply_high(_context: Any, _a: Any, _b: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         narrow = arguments[0].type
@@ -59,7 +46,7 @@ def _multiply_high(_context: Any, _a: Any, _b: Any) -> Any:
 _upper_product: Any = intrinsic(_multiply_high)
 
 
-@_jit
+@jit
 def _put(state: Any, start: Any, count: Any, words: Any, used: Any) -> Any:
     """Code the slots [start, start + count); returns state and words used."""
     if state >= count << _ROOM_BITS:
@@ -70,7 +57,7 @@ def _put(state: Any, start: Any, count: Any, words: Any, used: Any) -> Any:
     return (quotient << _SLOT_BITS) + (state - quotient * count) + start, used
 
 
-@_jit
+@jit
 def _put_escape(state: Any, residual: Any, radius: Any, order: Any, words: Any, used: Any) -> Any:
     """Code what follows the escape: the magnitude beyond the radius and the sign."""
     value = _U(abs(residual)) - radius - _ONE + (_ONE << order)
@@ -84,7 +71,7 @@ def _put_escape(state: Any, residual: Any, radius: Any, order: Any, words: Any, 
     return _put(state, count, count, words, used)
 
 
-@_jit
+@jit
 def encode(
     symbols: Any,
     scale: Any,
@@ -96,9 +83,9 @@ def encode(
     cumulative: Any,
     state: Any,
     words: Any,
+    used: Any,
 ) -> Any:
     """Code all symbols, last first: (in range, state, words used)."""
-    used = _U(0)
     for back in range(len(symbols)):
         p = _U(len(symbols) - 1 - back)
         shifted = np.int32(mean[p]) + np.int32(8)
@@ -127,7 +114,7 @@ def encode(
     return True, state, used
 
 
-@_jit
+@jit
 def _refill(state: Any, words: Any, at: Any) -> Any:
     """State and position after it; the position goes past the end if a word is missing."""
     if state < _LOW:
@@ -137,7 +124,7 @@ def _refill(state: Any, words: Any, at: Any) -> Any:
     return state, at
 
 
-@_jit
+@jit
 def _get_escape(state: Any, order: Any, words: Any, at: Any) -> Any:
     """(fits, magnitude beyond the radius + 1, negative, state, position)."""
     slot = state & _SLOT_MASK
@@ -156,7 +143,14 @@ def _get_escape(state: Any, order: Any, words: Any, at: Any) -> Any:
     return True, (low >> _ONE) + (_ONE << bits) - (_ONE << order) + _ONE, low & _ONE, state, at
 
 
-@_jit
+@jit
+def _hashed(value: Any, symbol: Any) -> Any:
+    """A bijection of the 31 bits, so that one wrong symbol never goes unseen."""
+    value = ((value ^ _U(symbol)) * _U(0x9E3779B1)) & _U(HASH_MASK)
+    return value ^ (value >> _U(15))
+
+
+@jit
 def decode(
     symbols: Any,
     scale: Any,
@@ -168,8 +162,9 @@ def decode(
     state: Any,
     words: Any,
     at: Any,
+    value: Any,
 ) -> Any:
-    """Fill ``symbols``: (status, state, position of the next word)."""
+    """Fill ``symbols``: (status, state, position of the next word, hash from ``value`` on)."""
     end = _U(len(words))
     for p in range(len(symbols)):
         shifted = np.int32(mean[p]) + np.int32(8)
@@ -181,10 +176,11 @@ def decode(
             state = count * (state >> _SLOT_BITS) + slot
             if state < _LOW:
                 if at == end:
-                    return SHORT, state, at
+                    return SHORT, state, at, value
                 state = (state << _WORD_BITS) | _U(words[at])
                 at += _ONE
             symbols[p] = symbol
+            value = _hashed(value, symbol)
             continue
         first = _U(context[which, 0])
         cell = _U(context[which, 3]) + (slot >> _U(context[which, 4]))
@@ -198,23 +194,23 @@ def decode(
             order = _U(context[which, 2])
             fits, beyond, negative, state, at = _get_escape(state, order, words, at)
             if not fits:
-                return BAD_ESCAPE, state, at
+                return BAD_ESCAPE, state, at, value
             magnitude = np.int64(beyond + ((zigzag - _ONE) >> _ONE))
             symbol += -magnitude if negative else magnitude
             if abs(symbol) > SYMBOL_LIMIT:
-                return BAD_SYMBOL, state, at
+                return BAD_SYMBOL, state, at, value
         else:
             symbol += np.int64(zigzag >> _ONE) ^ -np.int64(zigzag & _ONE)
         if at > _U(len(words)):
-            return SHORT, state, at
+            return SHORT, state, at, value
         symbols[p] = symbol
-    return OK, state, at
+        value = _hashed(value, symbol)
+    return OK, state, at, value
 
 
-@_jit
+@jit
 def hash_symbols(symbols: Any, value: Any) -> Any:
-    """Each step is a bijection of the 31 bits, so that one wrong symbol never goes unseen."""
+    """The hash of all symbols."""
     for p in range(len(symbols)):
-        value = ((value ^ _U(symbols[p])) * _U(0x9E3779B1)) & _U(HASH_MASK)
-        value ^= value >> _U(15)
+        value = _hashed(value, symbols[p])
     return value

@@ -67,33 +67,62 @@ def encode(
     ``checksum``, in [0, 2^31), comes back from ``Decoder.finish``.  At least 4 bytes long.
     ValueError for wrong types, shapes or ranges.
     """
-    count = np.asarray(symbols).size
-    values = _checked(symbols, np.int32, count, "symbols")
-    scale, means = _contexts(scale_index, mean, count, tables)
-    if not 0 <= checksum <= HASH_MASK:
-        raise ValueError("checksum: not in [0, 2^31)")
-    look = tables.lookup
-    words = np.empty(2 * count + 2, np.uint32)  # a symbol takes at most 48 bits
-    fits, state, used = _kernels().encode(
-        values, scale, means, look.centre, look.reciprocal, look.shift, look.context,
-        look.cumulative, np.uint64((1 << 31) + checksum), words,
-    )  # fmt: skip
-    if not fits:
-        raise ValueError(f"symbols: a magnitude is above {SYMBOL_LIMIT}")
-    head = int(state)
-    if head >> 32:
-        words[used] = head & 0xFFFFFFFF
-        used, head = used + 1, head >> 32
-    body: bytes = words[:used][::-1].astype("<u4").tobytes()
-    return head.to_bytes((head.bit_length() + 7) // 8, "big") + body
+    encoder = Encoder(tables)
+    encoder.add(symbols, scale_index, mean)
+    return encoder.finish(checksum)
+
+
+class Encoder:
+    """Takes symbols step by step and codes them at the end, from the last to the first.
+
+    hash: ``symbol_hash`` of all symbols so far, from ``hash_start`` on.
+    """
+
+    def __init__(self, tables: Tables, hash_start: int = HASH_START) -> None:
+        self._tables = tables
+        self._steps: list[tuple[Array, Array, Array]] = []
+        self.hash = hash_start & HASH_MASK
+
+    def add(self, symbols: npt.ArrayLike, scale_index: npt.ArrayLike, mean: npt.ArrayLike) -> None:
+        """The next symbols; types and errors are those of ``encode``.  Keeps the arrays."""
+        count = np.asarray(symbols).size
+        values = _checked(symbols, np.int32, count, "symbols")
+        self._steps.append((values, *_contexts(scale_index, mean, count, self._tables)))
+        self.hash = symbol_hash(values, self.hash)
+
+    def finish(self, checksum: int) -> bytes:
+        """The stream; ``checksum`` is that of ``encode``.  ValueError for a symbol out of range."""
+        if not 0 <= checksum <= HASH_MASK:
+            raise ValueError("checksum: not in [0, 2^31)")
+        look, kernels = self._tables.lookup, _kernels()
+        count = sum(len(values) for values, _, _ in self._steps)
+        words = np.empty(2 * count + 2, np.uint32)  # a symbol takes at most 48 bits
+        head, used = (1 << 31) + checksum, 0
+        for values, scale, means in reversed(self._steps):
+            fits, state, at = kernels.encode(
+                values, scale, means, look.centre, look.reciprocal, look.shift, look.context,
+                look.cumulative, np.uint64(head), words, np.uint64(used),
+            )  # fmt: skip
+            if not fits:
+                raise ValueError(f"symbols: a magnitude is above {SYMBOL_LIMIT}")
+            head, used = int(state), int(at)
+        if head >> 32:
+            words[used] = head & 0xFFFFFFFF
+            used, head = used + 1, head >> 32
+        body: bytes = words[:used][::-1].astype("<u4").tobytes()
+        return head.to_bytes((head.bit_length() + 7) // 8, "big") + body
 
 
 class Decoder:
-    """Reads symbols step by step, in the order in which ``encode`` got them."""
+    """Reads symbols step by step, in the order in which the encoder got them.
 
-    def __init__(self, data: bytes, tables: Tables) -> None:
+    hash: ``symbol_hash`` of all symbols so far, from ``hash_start`` on.
+    """
+
+    def __init__(self, data: bytes, tables: Tables, hash_start: int = HASH_START) -> None:
         """DamagedError if ``data`` cannot be a stream."""
         self._tables = tables
+        self.hash = hash_start & HASH_MASK
         self._failure: str | None = None
         if len(data) < 4 or data[0] == 0:
             raise DamagedError("the symbol stream does not start with a state")
@@ -115,15 +144,15 @@ class Decoder:
         """
         count = np.asarray(scale_index).size
         scale, means = _contexts(scale_index, mean, count, self._tables)
-        symbols = np.zeros(count, np.int32)
+        symbols = np.empty(count, np.int32)
         look = self._tables.lookup
         if self._failure is None:
             kernels = _kernels()
-            status, state, at = kernels.decode(
+            status, state, at, value = kernels.decode(
                 symbols, scale, means, look.centre, look.context, look.cumulative, look.coarse,
-                np.uint64(self._state), self._words, np.uint64(self._at),
+                np.uint64(self._state), self._words, np.uint64(self._at), np.uint64(self.hash),
             )  # fmt: skip
-            self._state, self._at = int(state), int(at)
+            self._state, self._at, self.hash = int(state), int(at), int(value)
             self._failure = {
                 kernels.SHORT: _SHORT,
                 kernels.BAD_ESCAPE: "the symbol stream has an escape that is too long",

@@ -8,8 +8,13 @@ a mask would discard.
 
 from __future__ import annotations
 
+from types import ModuleType
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from pliant.layers import loops
 
 Cell = tuple[int, int]  # (row, column) within a block
 Cells = tuple[Cell, ...]
@@ -30,10 +35,35 @@ def take(x: Tensor, cells: Cells, channels: slice = ALL_CHANNELS) -> Tensor:
     Returns:
         (B, cells * channels, H/2, W/2).
     """
+    if loops.compilable(x):
+        return _take_compiled(x[:, channels], cells)
     return torch.cat([x[:, channels, i::2, j::2] for i, j in cells], 1)
 
 
 def put(x: Tensor, cells: Cells, samples: Tensor, channels: slice = ALL_CHANNELS) -> None:
     """Inverse of `take`: writes (B, cells * C, H/2, W/2) into x (B, C, H, W), in place."""
+    if loops.compilable(x):
+        rows = len(x) * x.shape[2] // 2
+        source = loops.channels_last(samples)
+        target = x[:, channels].detach().numpy()
+        loops.in_slices(_fused().put, rows, source[0, 0].size, target, np.array(cells), source)
+        return
     for (i, j), part in zip(cells, samples.chunk(len(cells), 1), strict=True):
         x[:, channels, i::2, j::2] = part
+
+
+def _take_compiled(x: Tensor, cells: Cells) -> Tensor:
+    batch, channels, height, width = x.shape
+    shape = batch, len(cells) * channels, height // 2, width // 2
+    samples, target = loops.empty(shape, torch.float32)
+    rows = batch * (height // 2)
+    loops.in_slices(
+        _fused().take, rows, target[0, 0].size, x.detach().numpy(), np.array(cells), target
+    )
+    return samples
+
+
+def _fused() -> ModuleType:
+    from pliant.layers import fused
+
+    return fused

@@ -17,14 +17,18 @@ forward with straight-through gradients.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pliant.layers import int8
+from pliant.layers import int8, loops
 from pliant.layers.integers import ACTIVATION_MAX, EXACT_SUM, requantise, round_clamp, to_grid
 from pliant.units import ANCHORS, RATE_UNIT
+
+_T = TypeVar("_T")
 
 WEIGHT_MAX = 127
 ONE = 16.0  # the activation that stands for 1.0
@@ -41,14 +45,34 @@ class RateVector:
         self.rate = rate
         self.anchor = torch.div(rate, RATE_UNIT, rounding_mode="floor").long()
         self.position = (rate - self.anchor * RATE_UNIT).double()
+        self._next, self._fraction = self.anchor + 1, (self.position / RATE_UNIT)[:, None]
 
     def interpolate(self, table: Tensor) -> Tensor:
         """Integer anchors (ANCHORS, C) to integers (B, C, 1, 1); gradients pass to the anchors."""
-        low, high = table[self.anchor], table[self.anchor + 1]
-        # the position is a multiple of 2**-8, so the products stay exact
-        f = self.position.to(table.dtype)[:, None] / RATE_UNIT
-        exact = low + (high - low) * f
+        low, high = table.index_select(0, self.anchor), table.index_select(0, self._next)
+        # the fraction is a multiple of 2**-8, so the products stay exact
+        exact = low + (high - low) * self._fraction.to(table.dtype)
         return round_clamp(exact, -EXACT_SUM, EXACT_SUM)[:, :, None, None]
+
+
+class _Kept:
+    """Values made from a parameter, kept until it changes or moves to a device."""
+
+    def __init__(self) -> None:
+        self._source: tuple[torch.device, int, int] | None = None
+        self._values: dict[Hashable, Any] = {}
+
+    def get(self, parameter: Tensor, key: Hashable, make: Callable[[], _T]) -> _T:
+        """What `make` gives, or gave when it was last called for this key."""
+        # weights made in inference mode cannot be changed outside of it and have no version
+        version = -1 if parameter.is_inference() else parameter._version
+        source = (parameter.device, parameter.data_ptr(), version)
+        if self._source != source:
+            self._source, self._values = source, {}
+        if key not in self._values:
+            self._values[key] = make()
+        value: _T = self._values[key]
+        return value
 
 
 class RateBias(nn.Module):
@@ -64,9 +88,15 @@ class RateBias(nn.Module):
         super().__init__()
         self.shift = shift
         self.anchors = nn.Parameter(torch.zeros(variants, ANCHORS, channels))
+        self._kept = _Kept()
 
     def integers(self, variant: int) -> Tensor:
         """The table (ANCHORS, C) in units of 2**-shift, in float64; straight-through gradient."""
+        if torch.is_grad_enabled():
+            return self._integers(variant)
+        return self._kept.get(self.anchors, variant, lambda: self._integers(variant))
+
+    def _integers(self, variant: int) -> Tensor:
         scaled = self.anchors[variant].double() * (ONE * 2.0**self.shift)
         return round_clamp(scaled, -(2.0**22), 2.0**22)
 
@@ -80,7 +110,8 @@ class ExactConv2d(nn.Module):
 
     Input: activations (B, in_channels, H, W), integers in [0, 127]; their dtype says how to
     compute: float32, bfloat16 (training only) or uint8 (int8 kernels). Output: sums
-    (B, out_channels, H, W) in activation units. Zero padding keeps the size.
+    (B, out_channels, H, W) in activation units. Odd kernels keep the size, with zeros around; even
+    ones step by their own width.
     """
 
     def __init__(
@@ -92,9 +123,7 @@ class ExactConv2d(nn.Module):
         self.scale = 2.0**-shift  # of the sums
         std = gain * (2.0 / (in_channels * kernel * kernel)) ** 0.5
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel) * std)
-        self._folded: Tensor | None = None
-        self._packed: int8.PackedWeight | None = None
-        self._source: tuple[torch.device, int, int] | None = None
+        self._kept = _Kept()
 
     def integers(self) -> Tensor:
         """Weights as integers in [-127, 127], in float32; gradients pass to the trained weights."""
@@ -104,26 +133,18 @@ class ExactConv2d(nn.Module):
         """Weights times the scale of the sums; kept until they change or move to a device."""
         if torch.is_grad_enabled():
             return self.integers() * self.scale
-        self._forget_old()
-        if self._folded is None:
-            folded = self.integers() * self.scale
-            self._folded = folded.contiguous(memory_format=torch.channels_last)
-        return self._folded
+        layout = torch.channels_last
+        return self._kept.get(
+            self.weight,
+            "folded",
+            lambda: (self.integers() * self.scale).contiguous(memory_format=layout),
+        )
 
     def packed(self) -> int8.PackedWeight:
         """The weights for int8 kernels; kept like those of `folded`."""
-        self._forget_old()
-        if self._packed is None:
-            self._packed = int8.pack(self.integers().detach(), self.scale)
-        return self._packed
-
-    def _forget_old(self) -> None:
-        weight = self.weight
-        # weights made in inference mode cannot be changed outside of it and have no version
-        version = -1 if weight.is_inference() else weight._version
-        source = (weight.device, weight.data_ptr(), version)
-        if self._source != source:
-            self._folded, self._packed, self._source = None, None, source
+        return self._kept.get(
+            self.weight, "packed", lambda: int8.pack(self.integers().detach(), self.scale)
+        )
 
     @torch.no_grad()
     def project(self) -> None:
@@ -139,7 +160,8 @@ class ExactConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.uint8:
             return int8.convolve(x, self.packed())
-        return F.conv2d(x, self.folded().to(x.dtype), padding=self.kernel // 2)
+        stride, padding = int8.geometry(self.kernel)
+        return F.conv2d(x, self.folded().to(x.dtype), stride=stride, padding=padding)
 
 
 class ExactLayer(nn.Module):
@@ -157,9 +179,7 @@ class ExactLayer(nn.Module):
     def __init__(self, inputs: list[tuple[int, int]], channels: int, variants: int = 1) -> None:
         super().__init__()
         gain = 0.5 * len(inputs) ** -0.5  # inputs are positive: leave room before 127
-        self.convs = nn.ModuleList(
-            ExactConv2d(c, channels, k, 8 if k > 1 else 7, gain) for c, k in inputs
-        )
+        self.convs = nn.ModuleList(ExactConv2d(c, channels, k, _shift(k), gain) for c, k in inputs)
         self.bias = RateBias(channels, 8, variants)
 
     def worst_sum(self) -> float:
@@ -190,18 +210,30 @@ class ExactLayer(nn.Module):
         for i, x in enumerate(inputs[1:], 1):
             last = i == len(inputs) - 1
             total = int8.convolve_add(x, packed[i], bias if last else torch.zeros_like(bias), total)
-        return total.round_().clamp_(0, ACTIVATION_MAX).to(torch.uint8)
+        return _activations(total)
+
+
+def _activations(total: Tensor) -> Tensor:
+    """Sums of one picture to activations: rounded, within [0, 127], uint8."""
+    from pliant.layers import fused
+
+    out, target = loops.empty(tuple(total.shape), torch.uint8)
+    source = loops.channels_last(total).ravel()
+    loops.in_slices(fused.activate, target.size, 1, source, target.ravel())
+    return out
 
 
 class ExactHead(nn.Module):
-    """1x1 exact convolution with a rate-dependent bias and signed integer outputs, not requantised.
+    """Exact convolution with a rate-dependent bias and signed integer outputs, not requantised.
 
     Starts near zero, so that a prior begins with what its explicit terms say.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, variants: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, variants: int = 1, kernel: int = 1
+    ) -> None:
         super().__init__()
-        self.conv = ExactConv2d(in_channels, out_channels, 1, shift=7, gain=0.05)
+        self.conv = ExactConv2d(in_channels, out_channels, kernel, _shift(kernel), gain=0.05)
         self.bias = RateBias(out_channels, 8, variants)
 
     def worst_sum(self) -> float:
@@ -211,7 +243,10 @@ class ExactHead(nn.Module):
 
     def forward(self, x: Tensor, rate: RateVector, variant: int = 0) -> Tensor:
         """Sums (B, out_channels, H, W), multiples of 2**-8 in float32; the caller rounds them."""
-        out: Tensor = self.conv(x).float() + self.bias(rate, variant)
+        bias = self.bias(rate, variant)
+        if x.dtype == torch.uint8 and len(bias) == 1:
+            return int8.convolve(x, self.conv.packed(), bias.flatten())
+        out: Tensor = self.conv(x).float() + bias
         return out
 
 
@@ -248,8 +283,15 @@ class SpreadConv2d(ExactConv2d):
     def spread(self, magnitudes: Tensor, rate: RateVector, variant: int = 0) -> Tensor:
         """`magnitudes`: (B, in_channels, H, W) integers in [0, 127]."""
         constant = rate.interpolate(self.constant.integers(variant)).float()
+        if magnitudes.dtype == torch.uint8 and len(constant) == 1:
+            return int8.convolve(magnitudes, self.packed(), constant.flatten()).clamp_(min=1)
         out: Tensor = (self(magnitudes).float() + constant).clamp(min=1)
         return out
+
+
+def _shift(kernel: int) -> int:
+    """Of weights: a sum over 3x3 positions has smaller ones."""
+    return 8 if kernel > 1 else 7
 
 
 def largest(bias: RateBias) -> float:

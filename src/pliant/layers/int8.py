@@ -23,6 +23,7 @@ class PackedWeight:
     weight: Tensor
     scale: Tensor
     zero_point: Tensor
+    stride: list[int]
     padding: list[int]
 
 
@@ -35,11 +36,17 @@ def pack(integers: Tensor, scale: float) -> PackedWeight:
     """Packs integer weights (out, in, k, k) in [-127, 127]; sums will be multiplied by `scale`."""
     out_channels, kernel = integers.shape[0], integers.shape[2]
     scales = torch.full((out_channels,), scale)
-    padding = [kernel // 2] * 2
+    stride, padding = ([n] * 2 for n in geometry(kernel))
     packed = torch.ops.onednn.qconv_prepack(
-        integers.to(torch.int8), scales, 1.0, 0, _ONES, padding, _ONES, 1, None
+        integers.to(torch.int8), scales, 1.0, 0, stride, padding, _ONES, 1, None
     )
-    return PackedWeight(packed, scales, torch.zeros(out_channels, dtype=torch.int64), padding)
+    zero_point = torch.zeros(out_channels, dtype=torch.int64)
+    return PackedWeight(packed, scales, zero_point, stride, padding)
+
+
+def geometry(kernel: int) -> tuple[int, int]:
+    """(stride, padding): odd kernels keep the size, even ones step by their own width."""
+    return (1, kernel // 2) if kernel % 2 else (kernel, 0)
 
 
 def convolve(x: Tensor, packed: PackedWeight, bias: Tensor | None = None) -> Tensor:
@@ -62,7 +69,7 @@ def _run(
 ) -> Tensor:
     out: Tensor = torch.ops.onednn.qconv2d_pointwise(
         x, 1.0, 0, packed.weight, packed.scale, packed.zero_point, bias,
-        _ONES, packed.padding, _ONES, 1, 1.0, 0, dtype, activation, scalars, "",
+        packed.stride, packed.padding, _ONES, 1, 1.0, 0, dtype, activation, scalars, "",
     )  # fmt: skip
     return out
 
@@ -71,6 +78,7 @@ def convolve_add(x: Tensor, packed: PackedWeight, bias: Tensor, total: Tensor) -
     """As `convolve`, added to the float32 sums in `total`, which is overwritten."""
     out: Tensor = torch.ops.onednn.qconv2d_pointwise.binary(
         x, 1.0, 0, packed.weight, packed.scale, packed.zero_point, total, bias,
-        _ONES, packed.padding, _ONES, 1, 1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, None, [], "",
+        packed.stride, packed.padding, _ONES, 1, 1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, None,
+        [], "",
     )  # fmt: skip
     return out

@@ -20,8 +20,23 @@ EXACT_SUM = float(1 << 24)
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
     """`function.apply(*arguments)`, which torch leaves untyped, with one result."""
-    out: Tensor = function.apply(*arguments)
+    out: Tensor = _apply(function, *arguments)
     return out
+
+
+def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    if torch.is_grad_enabled():
+        return function.apply(*arguments)
+    return function.forward(_NoContext(), *arguments)  # saves some fifty microseconds
+
+
+class _NoContext:
+    """Of a forward that no backward follows."""
+
+    needs_input_grad = (False,) * 8
+
+    def save_for_backward(self, *_tensors: Tensor) -> None:
+        """Nothing is kept."""
 
 
 class _Grid(torch.autograd.Function):
@@ -130,8 +145,13 @@ def distribution(mean: Tensor, correction: Tensor, scale: Tensor) -> tuple[Tenso
     Args:
         mean: real, 1/16 steps. correction: real, 1/16 indices, added to `scale` (1/16 indices).
     """
-    index, mean = _Distribution.apply(mean, correction, scale)  # type: ignore[no-untyped-call]
+    index, mean = _apply(_Distribution, mean, correction, scale)
     return index, mean
+
+
+def level_of(scale: Tensor) -> Tensor:
+    """An index in 1/16 units as an activation: half indices within [0, 127]."""
+    return (scale.detach() * (1 / 8)).round_().clamp_(0, ACTIVATION_MAX)
 
 
 def compand(magnitude: Tensor) -> Tensor:

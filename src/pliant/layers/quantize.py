@@ -6,12 +6,16 @@ geometric between anchors (cf. Cui et al. 2021, eq. 5, where gains are interpola
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pliant.layers import loops
 from pliant.layers.exact import RateVector
 from pliant.layers.integers import apply
 from pliant.units import ANCHORS, RATE_UNIT
@@ -125,19 +129,55 @@ def _in_memory_order(x: Tensor) -> Tensor:
 def _nearer_to_the_mean(
     y: Tensor, q: Tensor, away: Tensor, index: Tensor, strength: float
 ) -> Tensor:
-    """q, or q less the sign of `away` (its distance to the mean, above 1/2) where that costs less.
+    """q, or q less the sign of `away` (its distance to the mean, above 1/2) where cheaper."""
+    other = q - away.sign()
+    outward = (y - other) ** 2 - (y - q) ** 2
+    return torch.where(_saved(away.abs(), index) > outward * _price(strength), other, q)
+
+
+def _price(strength: float) -> float:
+    """Nats that a squared step is worth."""
+    return LN2 * BITS_PER_SQUARED_STEP / strength
+
+
+def _saved(d: Tensor, index: Tensor) -> Tensor:
+    """Nats that the inner candidate saves, d > 1/2 from the mean.
 
     Beyond 1.5 steps a symbol costs 1 / b nats more than the next one inward. Closer in, the inner
     candidate lies in the bin of the peak: tail(d) - peak(d - 1), see `laplace_bits`.
     """
     inverse = torch.exp2(index * (-1 / SCALES_PER_OCTAVE) - SCALE_LOG2_MIN)
-    d = away.abs()
-    other = q - away.sign()
     e = (d - 1).abs().clamp_(max=0.5)
     peak = torch.log1p(
         (torch.exp((e - 0.5) * inverse) + torch.exp((-0.5 - e) * inverse)).mul_(-0.5)
     )
     tail = (d - 0.5) * inverse - torch.log1p(-torch.exp(-inverse)) + LN2
-    saved = torch.where(d >= 1.5, inverse, tail + peak)
-    outward = (y - other) ** 2 - (y - q) ** 2
-    return torch.where(saved > outward * (LN2 * BITS_PER_SQUARED_STEP / strength), other, q)
+    return torch.where(d >= 1.5, inverse, tail + peak)
+
+
+@functools.cache
+def _saved_table() -> np.ndarray:
+    """`_saved` for every index and d = 0, 1/16, ... 3/2; up to 1/2 there is no inner candidate."""
+    d = torch.arange(25) * (1 / 16)
+    index = torch.arange(float(SCALES))[:, None].expand(-1, len(d))
+    saved = _saved(d.expand_as(index), index)
+    return saved.masked_fill(d <= 0.5, -math.inf).numpy().ravel()
+
+
+def choose_integers(y: Tensor, mean: Tensor, index: Tensor, strength: float, limit: int) -> Tensor:
+    """`choose_symbols` within +-limit on the CPU, int32 in the memory order of its inputs.
+
+    Means are integers, so all distances are multiples of 1/16: logarithms come from a table.
+
+    Args:
+        y: float32; mean: int16; index: uint8; all (B, C, H, W), channels last in memory.
+    """
+    from pliant.layers import fused
+
+    saved = _saved_table() if strength else np.full(SCALES * 25, -math.inf, np.float32)
+    price = _price(strength) if strength else 0.0
+    symbols, target = loops.empty(tuple(y.shape), torch.int32)
+    inputs = (loops.channels_last(x).ravel() for x in (y, index, mean))
+    constants = saved, np.float32(price), np.float32(limit)
+    loops.in_slices(fused.choose, target.size, 1, *inputs, *constants, target.ravel())
+    return symbols

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pliant.layers.exact import RateVector
 from pliant.layers.quantize import Gains
 from pliant.priors.walk import Prior, bits
+from pliant.transforms.restoration import Restoration
 
 
 class Transform(Protocol):
@@ -37,17 +38,25 @@ class ImageModel(nn.Module):
         multiple: pictures are padded to multiples of it in both directions.
         portable: whether the prior is exact, so that files decode on every machine.
         strength: of rate-distortion-optimised rounding in the encoder.
+        restoration: what improves the picture after the synthesis, if the model has it.
     """
 
     multiple: int = 64
     portable: bool = True
     strength: float = 1.0
 
-    def __init__(self, transform: nn.Module, prior: nn.Module, channels: Sequence[int]) -> None:
+    def __init__(
+        self,
+        transform: nn.Module,
+        prior: nn.Module,
+        channels: Sequence[int],
+        restoration: Restoration | None = None,
+    ) -> None:
         super().__init__()
         self.transform: Transform = transform  # type: ignore[assignment]
         self.prior: Prior = prior  # type: ignore[assignment]
         self.gains = Gains(channels)
+        self.restoration = restoration
 
     def pad(self, image: Tensor) -> Tensor:
         """Repeats the last row and column of (B, 3, H, W) up to the next multiple."""
@@ -66,7 +75,25 @@ class ImageModel(nn.Module):
 
     def decoded(self, symbols: Sequence[Tensor], rate: RateVector) -> Tensor:
         """Symbols to the picture (B, 3, H, W) in 0..255, not yet clamped."""
-        return self.transform.synthesis(self.unscale(symbols, rate))
+        picture = self.transform.synthesis(self.unscale(symbols, rate))
+        return picture if self.restoration is None else self.restoration(picture, rate)
+
+    @property
+    def reach(self) -> int | None:
+        """How many pixels around a block decoded pixels depend on; None: on all."""
+        own: int | None = getattr(self.transform, "reach", None)
+        return own if own is None or self.restoration is None else own + self.restoration.reach
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the networks' activations: float32, bfloat16 (training) or uint8 (int8 kernels)."""
+        return self.prior.dtype
+
+    @dtype.setter
+    def dtype(self, dtype: torch.dtype) -> None:
+        self.prior.dtype = dtype
+        if self.restoration is not None:
+            self.restoration.dtype = dtype
 
     def round_trip(self, image: Tensor, rate: RateVector, strength: float) -> tuple[Tensor, Tensor]:
         """Estimated bits (B,) and the decoded picture of a padded batch."""

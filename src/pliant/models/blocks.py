@@ -46,9 +46,9 @@ def padded(n: int, multiple: int) -> int:
 def _plan(model: ImageModel, height: int, width: int) -> Iterator[tuple[Tile, Tile]]:
     """(block, block with its surroundings) of a padded picture, in pixels.
 
-    A transform without a known `reach` (pixels, a multiple of the model's) sees everything.
+    A model without a known `reach` (pixels, a multiple of its own) sees everything.
     """
-    reach: int | None = getattr(model.transform, "reach", None)
+    reach = model.reach
     small = reach is None or height * width <= tiles.ONE_TILE_PIXELS
     for block in tiles.plan(height, width, 0 if small else BLOCK_LOG2):
         yield block, block if reach is None else block.grown(reach, height, width)

@@ -48,7 +48,7 @@ def macs_per_pixel(model: ImageModel) -> tuple[float, float]:
     (`lifting_macs`).
     """
     model.eval()
-    fastest, model.prior.dtype = model.prior.dtype, torch.float32  # where the counter can see
+    fastest, model.dtype = model.dtype, torch.float32  # where the counter can see
     vector = RateVector(torch.tensor([RATE_MAX]))
     image = torch.zeros(1, 3, _SIZE, _SIZE)
     lifting = float(getattr(model.transform, "lifting_macs", 0.0))
@@ -68,6 +68,6 @@ def macs_per_pixel(model: ImageModel) -> tuple[float, float]:
     synthesis = [0]
     with _counting(synthesis):
         model.decoded(latents, vector)
-    model.prior.dtype = fastest
+    model.dtype = fastest
     coding = prior[0] / _SIZE**2
     return analysis + coding, coding + synthesis[0] / _SIZE**2 + lifting

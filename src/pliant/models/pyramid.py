@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from pliant.models.base import ImageModel
 from pliant.priors.pyramid import PyramidPrior
 from pliant.transforms.pyramid import LEVELS, MULTIPLE, PyramidTransform
+from pliant.transforms.restoration import Restoration
 
 
 class PyramidModel(ImageModel):
-    """Lifting pyramid + pyramid prior.
+    """Lifting pyramid + pyramid prior + restoration.
 
     Args:
         widths: channels of the prior's networks (level 1, level 2, coarser levels).
+        restoration: channels of the restoration network.
     """
 
     multiple = MULTIPLE
 
-    def __init__(self, widths: Sequence[int] = (48, 80, 96)) -> None:
+    def __init__(self, widths: Sequence[int] = (48, 96, 128), restoration: int = 64) -> None:
         super().__init__(
             PyramidTransform(),
             PyramidPrior((widths[0], widths[1], widths[2])),
             [3, *[9] * LEVELS],
+            Restoration(restoration),
         )

@@ -137,7 +137,7 @@ def _make_exact(model: ImageModel, device: str, expected: str, name: str) -> Non
         ways.insert(0, (device, torch.float32))
     for place, dtype in ways:
         model.to(place)
-        model.prior.dtype = dtype
+        model.dtype = dtype
         try:
             if weights.self_check(model) == expected:
                 return

@@ -38,7 +38,7 @@ from pliant.priors.lowband import LowBandPrior
 
 FORMAT = "pliant-weights-1"
 _TEST_SIZE = (128, 192)
-_TEST_RATES = (300, 1300)
+_TEST_RATE = 700  # between two anchors
 
 
 def _integer_parameters(
@@ -110,20 +110,19 @@ def self_check(model: ImageModel) -> str:
     """Hash of the prior's steps for fixed symbols: equal wherever arithmetic is exact."""
     digest = hashlib.sha256()
     device = next(model.parameters()).device
-    for rate in _TEST_RATES:
-        state = np.uint32(rate)
-        vector = RateVector(torch.tensor([rate], device=device))
-        schedule = model.prior.schedule(_TEST_SIZE, vector)
-        step = next(schedule)
-        while True:
-            for values in (step.index, step.mean):
-                digest.update(values.cpu().contiguous().numpy().astype("<i4").tobytes())
-            count = math.prod(step.index.shape)
-            numbers, state = _numbers(count, int(state))
-            try:
-                step = schedule.send(torch.from_numpy(numbers).to(device).view(step.index.shape))
-            except StopIteration:
-                break
+    state = np.uint32(_TEST_RATE)
+    vector = RateVector(torch.tensor([_TEST_RATE], device=device))
+    schedule = model.prior.schedule(_TEST_SIZE, vector)
+    step = next(schedule)
+    while True:
+        for values in (step.index, step.mean):
+            digest.update(values.cpu().contiguous().numpy().astype("<i4").tobytes())
+        count = math.prod(step.index.shape)
+        numbers, state = _numbers(count, int(state))
+        try:
+            step = schedule.send(torch.from_numpy(numbers).to(device).view(step.index.shape))
+        except StopIteration:
+            break
     return digest.hexdigest()[:16]
 
 

@@ -10,23 +10,15 @@ explicit magnitude term: log(sum w |neighbour| + c).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pliant.layers.cells import A, B, Cells, put, take
 from pliant.layers.exact import ExactHead, ExactLayer, RateVector, SpreadConv2d
-from pliant.layers.integers import (
-    ACTIVATION_MAX,
-    distribution,
-    log_index,
-    magnitudes,
-    signed_planes,
-)
 from pliant.layers.lifting import EXACT_LIMIT, merge_2d_exact
 from pliant.priors import lowband
+from pliant.priors.surroundings import CONTRAST, PARENT, Context, Surroundings, surroundings
 from pliant.priors.walk import Schedule, Step
 
 LEVELS = 5
@@ -46,35 +38,13 @@ def _planes(p: Pass) -> int:
     return len(range(9)[channels]) * len(cells)
 
 
-def local_contrast(picture: Tensor) -> Tensor:
-    """(B, 3, h, w) integers to (B, 12, h/2, w/2), cell-major, rounded to integers.
-
-    Each sample less the blurred mean around its 2x2 block.
-    """
-    cells = take(picture, (*A, *B))
-    total = cells.view(len(cells), 4, 3, *cells.shape[2:]).sum(1)
-    padded = F.pad(total, (1, 1, 1, 1), mode="replicate")
-    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
-    blurred = rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]
-    return (cells - blurred.repeat(1, 4, 1, 1) * (1 / 64)).round_()
-
-
-@dataclass
-class Context:
-    """What one level sees of the coarser ones, on its own grid (B, ., h, w)."""
-
-    parent: Tensor  # (B, 9, h, w) integer symbols
-    contrast: Tensor  # (B, 12, h, w) integers in quarter steps
-    state: Tensor  # (B, STATE, h, w) activations
-
-
 class PassNet(nn.Module):
     """Mean and scale of one pass."""
 
     def __init__(self, width: int, known: int, planes: int, variants: int) -> None:
         super().__init__()
         self.planes = planes
-        self.spread = SpreadConv2d(9 + 12 + known, planes, variants)
+        self.spread = SpreadConv2d(PARENT + CONTRAST + known, planes, variants)
         self.hidden = ExactLayer([(width, 1), (2 * known + planes, 3)], width, variants)
         self.head = ExactHead(width, 2 * planes, variants)
         # half of the spread from the level itself, the rest from parent and picture
@@ -85,21 +55,10 @@ class PassNet(nn.Module):
             if known:
                 self.spread.weight[:, 21:] = -4.0 - 0.5 * (known > 6)
 
-    def forward(
-        self,
-        trunk: Tensor,
-        around: Tensor,
-        features: list[Tensor],
-        rate: RateVector,
-        variant: int,
-    ) -> Step:
-        scale = log_index(self.spread.spread(around, rate, variant)) - lowband.INDEX_OFFSET
-        level = (scale.detach() * (1 / 8)).round_().clamp_(0, ACTIVATION_MAX).to(trunk.dtype)
-        near = torch.cat([*features, level], 1)
-        out = self.head(self.hidden([trunk, near], rate, variant), rate, variant)
-        mean, correction = out.chunk(2, 1)
-        index, mean = distribution(mean, correction, scale)
-        return Step(index=index, mean=mean)
+    def forward(self, trunk: Tensor, known: Surroundings, rate: RateVector, variant: int) -> Step:
+        scale, near = known.expect(self.spread.spread(known.around(), rate, variant))
+        hidden = self.hidden([trunk, near], rate, variant)
+        return known.step(self.head(hidden, rate, variant), scale)
 
 
 class LevelNet(nn.Module):
@@ -108,7 +67,7 @@ class LevelNet(nn.Module):
     def __init__(self, width: int, passes: tuple[Pass, ...], variants: int, last: bool) -> None:
         super().__init__()
         self.passes = passes
-        self.first = ExactLayer([(18 + 24 + STATE, 3)], width, variants)
+        self.first = ExactLayer([(2 * (PARENT + CONTRAST) + STATE, 3)], width, variants)
         self.second = ExactLayer([(width, 3)], width, variants)
         known = 0
         nets = []
@@ -122,20 +81,16 @@ class LevelNet(nn.Module):
         self, context: Context, details: Tensor, rate: RateVector, variant: int, dtype: torch.dtype
     ) -> Schedule:
         """Fills `details` (B, 9, 2h, 2w); leaves the finer level's state in `context.state`."""
-        seen = [signed_planes(x, dtype) for x in (context.parent, context.contrast)]
-        inputs = torch.cat([*seen, context.state.to(dtype)], 1)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        trunk = self.second([self.first([inputs], rate, variant)], rate, variant)
-        around = torch.cat([magnitudes(x, dtype) for x in (context.parent, context.contrast)], 1)
-        known = [around.contiguous(memory_format=torch.channels_last)]
-        features: list[Tensor] = []
+        planes = sum(_planes(p) for p in self.passes)
+        known = surroundings(context, planes, dtype)
+        trunk = self.second([self.first([known.inputs], rate, variant)], rate, variant)
         for p, net in zip(self.passes, self.nets, strict=True):
-            symbols = yield net(trunk, torch.cat(known, 1), features, rate, variant)
-            put(details, p[1], symbols, p[0])
-            known.append(magnitudes(symbols, dtype))
-            features.append(signed_planes(symbols, dtype))
+            symbols = yield net(trunk, known, rate, variant)
+            if self.state is not None or p is not self.passes[-1]:
+                known.tell(symbols)
+                put(details, p[1], symbols, p[0])
         if self.state is not None:
-            context.state = self.state([trunk, torch.cat(features, 1)], rate, variant)
+            context.state = self.state([trunk, known.own()], rate, variant)
 
 
 class PyramidPrior(nn.Module):
@@ -145,7 +100,7 @@ class PyramidPrior(nn.Module):
         widths: channels of level 1, of level 2, and of the levels above, which share one network.
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (48, 80, 96)) -> None:
+    def __init__(self, widths: tuple[int, int, int]) -> None:
         super().__init__()
         self.low = lowband.LowBandPrior()
         self.coarse = LevelNet(widths[2], COARSE_PASSES, LEVELS - 2, last=False)
@@ -171,13 +126,12 @@ class PyramidPrior(nn.Module):
         parent = new(batch, 9, *grid, device=device)
         state = new(batch, STATE, *grid, device=device)
         for level in range(LEVELS, 0, -1):
-            details = new(batch, 9, height >> level, width >> level, device=device)
-            context = Context(parent, local_contrast(picture), state)
+            details = torch.empty(batch, 9, height >> level, width >> level, device=device)
+            context = Context(parent, picture, state)
             net, variant = self._net(level)
             yield from net.schedule(context, details, rate, variant, self.dtype)
             if level > 1:
-                parent = details
-                state = F.interpolate(context.state, scale_factor=2, mode="nearest")
+                parent, state = details, context.state
                 scaled = (details * PICTURE_UNIT).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
                 picture = merge_2d_exact(picture, scaled)
 
@@ -195,7 +149,7 @@ class PyramidPrior(nn.Module):
         latents = [low]
         rest = iter(parts[lowband.merge(parts, low) :])
         for level in range(LEVELS, 0, -1):
-            details = torch.zeros(batch, 9, size[0] >> level, size[1] >> level, device=device)
+            details = torch.empty(batch, 9, size[0] >> level, size[1] >> level, device=device)
             for p in self._net(level)[0].passes:
                 put(details, p[1], next(rest), p[0])
             latents.append(details)

@@ -19,7 +19,7 @@ from pliant.entropy import rans
 from pliant.entropy.tables import SYMBOL_LIMIT, Tables
 from pliant.errors import DamagedError
 from pliant.layers.exact import RateVector
-from pliant.layers.quantize import choose_symbols, laplace_bits
+from pliant.layers.quantize import choose_integers, choose_symbols, laplace_bits
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Step:
     """One pass: the symbols coded together, independent of each other given what came before.
 
     Attributes:
-        index: (B, C, H, W) table index (scale), integers in [0, SCALES) held in float32.
-        mean: (B, C, H, W) means in 1/16 steps, integers held in float32.
+        index: (B, C, H, W) table index (scale), integers in [0, SCALES), float32 or uint8.
+        mean: (B, C, H, W) means in 1/16 steps, integers, float32 or, with uint8 indices, int16.
         wide: whether means may leave 16 bits; the coder then gets only their fractions.
     """
 
@@ -123,10 +123,17 @@ def _flat(x: Tensor, dtype: torch.dtype) -> np.ndarray:
 
 
 def _unflat(values: np.ndarray, like: Tensor) -> Tensor:
-    """Inverse of `_flat`, float32, in the shape and on the device of `like`."""
+    """Inverse of `_flat` in the shape and on the device of `like`: int32, or float32 if it is."""
     batch, channels, height, width = like.shape
-    rows = torch.from_numpy(values).to(like.device).float().view(batch, height, width, channels)
-    return rows.permute(0, 3, 1, 2)
+    rows = torch.from_numpy(values).view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return rows.to(like.device, torch.float32) if like.is_floating_point() else rows
+
+
+def _choose(part: Tensor, step: Step, strength: float) -> Tensor:
+    if step.index.dtype == torch.uint8:
+        return choose_integers(part, step.mean, step.index, strength, LARGEST)
+    chosen = choose_symbols(part, step.mean, step.index, strength)
+    return chosen.clamp_(-LARGEST, LARGEST)
 
 
 @torch.inference_mode()
@@ -148,27 +155,16 @@ def write(
     """
     schedule = prior.schedule(size, rate)
     step: Step | None = next(schedule)
-    symbols: list[np.ndarray] = []
-    indices: list[np.ndarray] = []
-    means: list[np.ndarray] = []
+    encoder = rans.Encoder(tables, hash_start)
     for part in prior.split(latents):
         if step is None:
             raise ValueError("the prior's schedule ended before its latents")
-        chosen = choose_symbols(_like_the_networks(part), step.mean, step.index, strength)
-        chosen.clamp_(-LARGEST, LARGEST)
+        chosen = _choose(_like_the_networks(part), step, strength)
         centre, mean = step.centred()
-        symbols.append(_flat(chosen - centre if step.wide else chosen, torch.int32))
-        indices.append(_flat(step.index, torch.uint8))
-        means.append(_flat(mean, torch.int16))
+        symbols = _flat(chosen - centre if step.wide else chosen, torch.int32)
+        encoder.add(symbols, _flat(step.index, torch.uint8), _flat(mean, torch.int16))
         step = _advance(schedule, chosen)
-    values = np.concatenate(symbols)
-    return rans.encode(
-        values,
-        np.concatenate(indices),
-        np.concatenate(means),
-        tables,
-        checksum=rans.symbol_hash(values, hash_start),
-    )
+    return encoder.finish(encoder.hash)
 
 
 @torch.inference_mode()
@@ -185,15 +181,13 @@ def read(
     Raises:
         DamagedError: the stream is damaged, belongs elsewhere or was written with other weights.
     """
-    decoder = rans.Decoder(data, tables)
+    decoder = rans.Decoder(data, tables, hash_start)
     schedule = prior.schedule(size, rate)
     step: Step | None = next(schedule)
     parts: list[Tensor] = []
-    fingerprint = hash_start
     while step is not None:
         centre, mean = step.centred()
         values = decoder.read(_flat(step.index, torch.uint8), _flat(mean, torch.int16))
-        fingerprint = rans.symbol_hash(values, fingerprint)
         symbols = _unflat(values, step.index)
         if step.wide:
             symbols = symbols + centre
@@ -201,5 +195,5 @@ def read(
                 raise DamagedError("a symbol is out of range")
         parts.append(symbols)
         step = _advance(schedule, symbols)
-    decoder.finish(fingerprint)
+    decoder.finish(decoder.hash)
     return prior.merge(parts, size)

@@ -23,7 +23,7 @@ from pliant.training.checkpoint import State, load_average, load_weights
 from pliant.training.checkpoint import read_checkpoint as read
 from pliant.training.data import Batches, PhotoStore
 from pliant.training.journal import Journal, stop_signals
-from pliant.training.losses import RateLoss
+from pliant.training.losses import LOSSES
 from pliant.training.optimiser import Optimiser
 from pliant.training.recipes import Recipe
 
@@ -53,11 +53,10 @@ class Trainer:
         self.model.to(self.device)
         self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        prior: Any = self.model.prior
         self.optimiser = Optimiser(
-            prior, recipe.learning_rate, recipe.matrix_learning_rate, recipe.clip
+            self.part, recipe.learning_rate, recipe.matrix_learning_rate, recipe.clip
         )
-        self.objective = RateLoss(recipe)
+        self.objective = LOSSES[recipe.part](recipe)
         cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
         self.store = PhotoStore(folders, cache, recipe.crop)
         self.batches = Batches(self._draw, recipe.seed, self.device)
@@ -69,12 +68,20 @@ class Trainer:
         else:
             load_average(self.model, Path(init))
 
+    @property
+    def part(self) -> torch.nn.Module:
+        """The part of the model that is trained."""
+        part: torch.nn.Module | None = getattr(self.model, self.recipe.part)
+        if part is None:
+            raise UsageError(f"the model {self.recipe.model} has no {self.recipe.part}")
+        return part
+
     def _select(self) -> None:
-        """Gives gradients to the prior's parameters, and only to them."""
+        """Gives gradients to the parameters of the trained part, and only to them."""
         self.model.requires_grad_(False)
-        if self.recipe.bfloat16 and hasattr(self.model.prior, "dtype"):
-            self.model.prior.dtype = torch.bfloat16
-        self.model.prior.requires_grad_(True)
+        if self.recipe.bfloat16:
+            self.model.dtype = torch.bfloat16
+        self.part.requires_grad_(True)
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """One batch: rates spread evenly, crops at random."""

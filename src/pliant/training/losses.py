@@ -1,4 +1,4 @@
-"""What training minimises: the prior's rate."""
+"""What training minimises: the prior's rate, or the distortion that restoration leaves."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ from pliant.training.recipes import Recipe
 from pliant.units import RATE_MAX
 
 RATE_BINS = 16
+LEAST_ERROR = 0.5  # of a crop; areas of one colour have next to none
 
 
-class RateLoss:
-    """Bits per pixel of the symbols, balanced so that every rate counts the same.
-
-    Each picture's cost is divided by the running mean of its rate bin: high rates, with twenty
-    times the bits, do not drown low ones.
+class BalancedLoss:
+    """One cost per picture, made comparable between rates.
 
     Attributes:
-        running: (RATE_BINS,) smoothed bits per pixel of each rate bin, fine rates first; the log
-            shows them.
+        running: (RATE_BINS,) smoothed cost of each rate bin, fine rates first; the log shows them.
         seen: (RATE_BINS,) how many pictures went into it.
     """
 
@@ -37,20 +34,12 @@ class RateLoss:
 
     def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:
         """The loss of one step at `progress` (0..1) of the schedule."""
-        image, rate = batch
-        strength = 0.0 if progress < self.recipe.plain_share else self.recipe.strength
-        vector = RateVector(rate)
-        size = (image.shape[2], image.shape[3])
-        with torch.no_grad():
-            latents = model.scale(model.transform.analysis(image), vector)
-        total, _ = walk.bits(model.prior, latents, size, vector, strength)
-        bpp = total / (size[0] * size[1])
-        return (bpp / self._smooth(bpp, rate).to(bpp).clamp(min=1e-6)).mean()
+        raise NotImplementedError
 
-    def _smooth(self, bpp: Tensor, rate: Tensor) -> Tensor:
+    def _smooth(self, cost: Tensor, rate: Tensor) -> Tensor:
         """Puts one value per picture into the running ones; returns those of their bins."""
         bins = torch.div(rate * RATE_BINS, RATE_MAX + 1, rounding_mode="floor").long().tolist()
-        for b, v in zip(bins, bpp.detach().double().tolist(), strict=True):
+        for b, v in zip(bins, cost.detach().double().tolist(), strict=True):
             if math.isfinite(v):
                 self.seen[b] += 1
                 keep = min(0.99, 1 - 1 / float(self.seen[b]))
@@ -64,3 +53,45 @@ class RateLoss:
     def load(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         self.running, self.seen = state["running"], state["seen"]
+
+
+class RateLoss(BalancedLoss):
+    """Bits per pixel of the symbols, balanced so that every rate counts the same.
+
+    Each picture's cost is divided by the running mean of its rate bin: high rates, with twenty
+    times the bits, do not drown low ones.
+    """
+
+    def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:
+        image, rate = batch
+        strength = 0.0 if progress < self.recipe.plain_share else self.recipe.strength
+        vector = RateVector(rate)
+        size = (image.shape[2], image.shape[3])
+        with torch.no_grad():
+            latents = model.scale(model.transform.analysis(image), vector)
+        total, _ = walk.bits(model.prior, latents, size, vector, strength)
+        bpp = total / (size[0] * size[1])
+        return (bpp / self._smooth(bpp, rate).to(bpp).clamp(min=1e-6)).mean()
+
+
+class RestorationLoss(BalancedLoss):
+    """Squared error of the restored picture as a share of the error without restoration."""
+
+    def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:
+        image, rate = batch
+        vector = RateVector(rate)
+        size = (image.shape[2], image.shape[3])
+        with torch.no_grad():
+            latents = model.scale(model.transform.analysis(image), vector)
+            _, parts = walk.bits(model.prior, latents, size, vector, self.recipe.strength)
+            symbols = model.prior.merge(parts, size)
+            plain = model.transform.synthesis(model.unscale(symbols, vector))
+            before = (plain - image).square().mean((1, 2, 3))
+        assert model.restoration is not None
+        after = (model.restoration(plain, vector) - image).square().mean((1, 2, 3))
+        share: Tensor = after / before.clamp(min=LEAST_ERROR)
+        self._smooth(share, rate)
+        return share.mean()
+
+
+LOSSES: dict[str, type[BalancedLoss]] = {"prior": RateLoss, "restoration": RestorationLoss}

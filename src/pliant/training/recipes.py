@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pliant.errors import UsageError
-from pliant.units import RATE_MAX
+from pliant.units import FINEST_RESTORED, RATE_MAX
 
 _POSITIVE = (
     "steps",
@@ -20,6 +20,7 @@ _POSITIVE = (
     "save_every",
     "validate_every",
 )
+PARTS = ("prior", "restoration")
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
 
@@ -28,7 +29,9 @@ class Recipe:
     """All settings of one training run.
 
     Attributes:
-        model: whose prior is trained; its transform stays as it is.
+        model: which one is trained.
+        part: of it that is trained: "prior", for rate, or "restoration", for distortion. The rest
+            stays as it is.
         init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
             package.
         steps: length of the schedule, unless a time budget is given.
@@ -48,6 +51,7 @@ class Recipe:
 
     name: str
     model: str = "pyramid"
+    part: str = "prior"
     init: str = ""
     seed: int = 1
     steps: int = 20000
@@ -71,7 +75,18 @@ class Recipe:
     validate_every: int = 2000
 
 
-RECIPES: dict[str, Recipe] = {"pyramid": Recipe(name="pyramid")}
+RECIPES: dict[str, Recipe] = {
+    "pyramid": Recipe(name="pyramid"),
+    "restoration": Recipe(
+        name="restoration",
+        part="restoration",
+        init="installed",
+        learning_rate=2e-3,
+        matrix_learning_rate=4e-3,
+        plain_share=0.0,
+        lowest_rate=FINEST_RESTORED,
+    ),
+}
 
 
 def get(name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
@@ -107,6 +122,8 @@ def check(recipe: Recipe) -> None:
     for key in _POSITIVE:
         if not getattr(r, key) > 0:
             raise UsageError(f"{key} must be positive")
+    if r.part not in PARTS:
+        raise UsageError(f"part must be one of: {', '.join(PARTS)}")
     if r.crop < 64 or r.crop % 64:
         raise UsageError("crop must be a multiple of 64")
     if not 0 <= r.lowest_rate <= r.highest_rate <= RATE_MAX:

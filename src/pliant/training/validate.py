@@ -112,15 +112,12 @@ def _centre(path: Path) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def _ready(model: ImageModel) -> Iterator[None]:
-    """Evaluation mode and, for priors that offer a choice, exact arithmetic."""
-    prior: Any = model.prior
-    mode, dtype = model.training, getattr(prior, "dtype", None)
+    """Evaluation mode and exact arithmetic."""
+    mode, dtype = model.training, model.dtype
     model.eval()
-    if dtype is not None:
-        prior.dtype = torch.float32
+    model.dtype = torch.float32
     try:
         yield
     finally:
         model.train(mode)
-        if dtype is not None:
-            prior.dtype = dtype
+        model.dtype = dtype
