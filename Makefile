@@ -36,7 +36,7 @@ format: $(READY) ## apply the formatter and the safe lint fixes
 	$(BIN)/ruff format .
 
 bench: $(READY) ## the slow proofs: rate, speed, exactness, damage (DATA=folder with kodak/)
-	$(BIN)/python benchmarks/kodak.py --data '$(DATA)/kodak' --workers 2
+	$(BIN)/python benchmarks/report.py --data '$(DATA)/kodak'
 	$(BIN)/python benchmarks/speed.py --data '$(DATA)/kodak'
 	$(BIN)/python benchmarks/peers.py --data '$(DATA)/kodak'
 	$(BIN)/python benchmarks/entropy.py
