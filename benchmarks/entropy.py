@@ -1,9 +1,10 @@
 """Speed and rate of the entropy coder on one thread: ``python benchmarks/entropy.py``.
 
 Symbols are drawn from the model itself; scales follow a smooth random field, as in pictures, or
-are independent (the worst case for branch prediction).  Speeds are the best of several runs and
-hold for one machine: the copy of the symbols and constriction, timed in the same run, are what to
-compare with.
+are independent (the worst case for branch prediction).  Symbols on the trellis are what the
+encoder's search chooses for latents of the same scales and means; their ideal is that of the
+distribution, not of the tables.  Speeds are the best of several runs and hold for one machine: the
+copy of the symbols and constriction, timed in the same run, are what to compare with.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from pliant.entropy import SCALES, Decoder, Tables, encode, laplace_scale, symbol_hash
+from pliant.entropy import SCALES, Decoder, Encoder, Tables, encode, laplace_scale, symbol_hash
+from pliant.entropy.tables import SYMBOL_LIMIT
+from pliant.layers import trellis
 
 Array = npt.NDArray[Any]
 SIDE = 1024
@@ -135,6 +139,43 @@ def measure(name: str, tables: Tables) -> dict[str, Any]:
     }
 
 
+def measure_trellis(name: str, tables: Tables) -> dict[str, float]:
+    """The same scales and means on the trellis: Msymbol/s, of the search too, and the rate."""
+    _, scale, mean = latents(*CASES[name])
+    noise = np.random.default_rng(2).laplace(0, 2 * laplace_scale(scale))
+    y, means, indices = (
+        torch.from_numpy(x).view(1, 1, SIDE, SIDE)
+        for x in ((mean / 8 + noise).astype(np.float32), mean, scale)
+    )
+
+    def search() -> torch.Tensor:
+        return trellis.choose(y, means, indices, 1.0, SYMBOL_LIMIT // 2)
+
+    def encode_values() -> bytes:
+        encoder = Encoder(tables)
+        encoder.add(symbols, scale, mean, on_trellis=True)
+        return encoder.finish(encoder.hash)
+
+    def decode() -> Array:
+        decoder = Decoder(data, tables)
+        result = decoder.read(scale, mean, on_trellis=True)
+        decoder.finish(decoder.hash)
+        return result
+
+    values = search()
+    symbols, count = values.numpy().ravel(), len(scale)
+    data = encode_values()
+    assert np.array_equal(decode(), symbols)
+    ideal = float(trellis.bits(values, means.float(), indices.float()).double().sum()) / 8
+    return {
+        "trellis_bits_per_symbol": 8 * len(data) / count,
+        "trellis_over_ideal_percent": 100 * (len(data) / ideal - 1),
+        "trellis_encode": count / seconds(encode_values) / 1e6,
+        "trellis_decode": count / seconds(decode) / 1e6,
+        "trellis_search": count / seconds(search) / 1e6,
+    }
+
+
 def cold_start() -> float:
     """Seconds to the first coded symbol in a fresh process, kernels cached, numba's import in."""
     command = [sys.executable, "-c", COLD]
@@ -146,18 +187,25 @@ def main() -> None:
     target = Path(__file__).parent / "results" / "entropy.json"
     parser.add_argument("-o", "--output", type=Path, default=target)
     output = parser.parse_args().output
+    torch.set_num_threads(1)
     tables = Tables.laplace()
     rows = []
     print("Msymbol/s              zeros  bit/sym  over ideal  encode  decode  hash  copy | peer")
+    print("  on the trellis              bit/sym  over ideal  encode  decode  search")
     for name in CASES:
-        row = measure(name, tables)
+        row = measure(name, tables) | measure_trellis(name, tables)
         rows.append(row)
         print(
             f"{name:23}{row['zeros']:5.3f}{row['bits_per_symbol']:9.3f}"
             f"{row['over_ideal_percent']:10.3f} %{row['encode']:8.0f}{row['decode']:8.0f}"
             f"{row['hash']:6.0f}{row['copy']:6.0f} | {row.get('constriction_encode', 0):.1f} "
             f"{row.get('constriction_decode', 0):.1f}, our bytes / peer's "
-            f"{row['part_bytes'] / row.get('constriction_bytes', float('nan')):.4f}",
+            f"{row['part_bytes'] / row.get('constriction_bytes', float('nan')):.4f}"
+        )
+        print(
+            f"{'':28}{row['trellis_bits_per_symbol']:9.3f}"
+            f"{row['trellis_over_ideal_percent']:10.3f} %{row['trellis_encode']:8.0f}"
+            f"{row['trellis_decode']:8.0f}{row['trellis_search']:8.0f}",
             flush=True,
         )
     cold = cold_start()

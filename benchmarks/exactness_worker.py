@@ -83,8 +83,8 @@ class ReferenceDecoder(reference.Decoder):
         super().__init__(data, tables)
         self.hash = hash_start
 
-    def read(self, scale_index: Any, mean: Any) -> Any:
-        symbols = super().read(scale_index.tolist(), mean.tolist())
+    def read(self, scale_index: Any, mean: Any, on_trellis: bool = False) -> Any:
+        symbols = super().read(scale_index.tolist(), mean.tolist(), on_trellis)
         self.hash = reference.symbol_hash(symbols, self.hash)
         return np.array(symbols, np.int32)
 

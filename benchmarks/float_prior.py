@@ -46,12 +46,13 @@ class FloatPrior(nn.Module):
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `pliant.priors.walk.Prior`."""
         shape = (len(rate.rate), 9, size[0] // self.factor, size[1] // self.factor)
-        symbols = yield Step(torch.full(shape, COARSE_INDEX), torch.zeros(shape))
+        symbols = yield Step(torch.full(shape, COARSE_INDEX), torch.zeros(shape), on_trellis=True)
         features = F.interpolate(symbols.clamp(-16, 16) / 4, scale_factor=2, mode="nearest")
         mean, scale = self.net(features).chunk(2, 1)
         bounds = torch.from_numpy(laplace_scale(torch.arange(SCALES - 1) + 0.5)).float()
         index = torch.searchsorted(bounds, torch.exp(scale).contiguous())
-        yield Step(index.float(), (mean * MEAN_UNIT).round().clamp(-4095, 4095))
+        mean = (mean * MEAN_UNIT).round().clamp(-4095, 4095)
+        yield Step(index.float(), mean, on_trellis=True)
 
     def split(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """One tensor per step: the latent itself."""

@@ -27,9 +27,9 @@ def random_tables(seed: int) -> Tables:
     for length in (2, 4, 40, 600):
         cuts = np.sort(rng.choice(np.arange(1, 65535), length - 1, replace=False))
         counts.append(np.diff(np.concatenate([[0], cuts + 1, [65536]])))
-    counts.append(np.concatenate([[65536 - 32767], np.ones(32767, int)]))
+    counts.append(np.concatenate([[65536 - 16383], np.ones(16383, int)]))
     offsets = np.cumsum([0] + [len(c) for c in counts]).astype(np.int32)
-    index = rng.integers(0, len(counts), (5, 16)).astype(np.uint16)
+    index = rng.integers(0, len(counts), (10, 16)).astype(np.uint16)
     golomb = rng.integers(0, 9, len(counts)).astype(np.uint8)
     return Tables(np.concatenate(counts).astype(np.uint16), offsets, index, golomb)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from trellis_reference import laplace_bits as float64_bits
 
 from pliant.entropy import Tables
 from pliant.layers import loops
@@ -16,10 +17,11 @@ from pliant.layers.quantize import (
     BITS_PER_SQUARED_STEP,
     SCALES,
     Gains,
-    choose_integers,
+    Points,
     choose_symbols,
     laplace_bits,
     step_size,
+    symbol_bits,
 )
 from pliant.units import ANCHORS, RATE_MAX, RATE_UNIT
 
@@ -41,15 +43,27 @@ def reference_bits(q: float, mean: float, index: float) -> float:
 
 
 def test_bits_equal_float64_reference() -> None:
-    found = laplace_bits(*GRID.unbind(1)).double().numpy()
+    found = symbol_bits(*GRID.unbind(1)).double().numpy()
     expected = np.array([reference_bits(*row) for row in GRID.tolist()])
     assert np.abs(found - expected).max() < 2e-3
     assert (np.abs(found - expected) / np.maximum(expected, 1e-2)).max() < 2e-3
 
 
+def test_bits_between_any_bounds_equal_float64_reference() -> None:
+    rng = np.random.default_rng(0)
+    low = rng.integers(-30, 30, 4000) / 4
+    high = low + rng.integers(1, 9, low.size) / 4
+    mean, index = rng.integers(-100, 100, low.size), rng.integers(0, SCALES, low.size)
+    arguments = (torch.from_numpy(x).float() for x in (low, high, mean, index))
+    found = laplace_bits(*arguments).double().numpy()
+    rows = zip(low - mean / 16, high - mean / 16, 2 ** (index / 5 - 4.5), strict=True)
+    expected = [float64_bits(*row) for row in rows]
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
+
+
 def test_bits_equal_the_tables_cost() -> None:
     q, mean, index = GRID.unbind(1)
-    estimate = laplace_bits(q, mean, index).double().numpy()
+    estimate = symbol_bits(q, mean, index).double().numpy()
     cost = TABLES.bits(
         q.numpy().astype(np.int32), index.numpy().astype(np.uint8), mean.numpy().astype(np.int16)
     )
@@ -67,12 +81,12 @@ def test_gradients_equal_finite_differences() -> None:
     mean = mean + 0.25  # not at the corner where the gradient jumps
     mean.requires_grad_()
     index.requires_grad_()
-    total = laplace_bits(q, mean, index).sum()
+    total = symbol_bits(q, mean, index).sum()
     to_mean, to_index = torch.autograd.grad(total, (mean, index))
     h = 1e-4
     with torch.no_grad():
-        by_mean = laplace_bits(q, mean + h, index) - laplace_bits(q, mean - h, index)
-        by_index = laplace_bits(q, mean, index + h) - laplace_bits(q, mean, index - h)
+        by_mean = symbol_bits(q, mean + h, index) - symbol_bits(q, mean - h, index)
+        by_index = symbol_bits(q, mean, index + h) - symbol_bits(q, mean, index - h)
     assert torch.allclose(to_mean, by_mean / (2 * h), atol=1e-4, rtol=1e-4)
     assert torch.allclose(to_index, by_index / (2 * h), atol=1e-4, rtol=1e-4)
 
@@ -103,29 +117,6 @@ def test_choice_is_the_better_candidate(strength: float) -> None:
     assert 0.01 < float((chosen != options[0]).float().mean()) < 0.5
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_compiled_choice_is_the_same(
-    monkeypatch: pytest.MonkeyPatch, strength: float, threads: int
-) -> None:
-    monkeypatch.setattr(loops, "_SMALLEST", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    generator = torch.Generator().manual_seed(2)
-    shape = (1, 7, 33, 65)
-    spread = torch.exp(torch.rand(shape, generator=generator) * 12 - 2)
-    y = torch.randn(shape, generator=generator) * spread
-    mean = torch.randint(-4095, 4096, shape, generator=generator)
-    mean = torch.where(torch.rand(shape, generator=generator) < 0.8, mean // 128, mean)
-    y = torch.where(y.abs() < 40, y + mean / 16, y)
-    index = torch.randint(0, SCALES, shape, generator=generator)
-    y, mean, index = (x.contiguous(memory_format=torch.channels_last) for x in (y, mean, index))
-    expected = choose_symbols(y, mean.float(), index.float(), strength).clamp(-16383, 16383)
-    found = choose_integers(y, mean.short(), index.byte(), strength, 16383)
-    assert found.dtype == torch.int32
-    assert torch.equal(found.float(), expected)
-    assert strength == 0 or not torch.equal(expected, y.round().clamp(-16383, 16383))
-
-
 def test_no_strength_rounds_plainly() -> None:
     y = torch.tensor([-1.5, -0.5, 0.49, 0.5, 7.6])
     zero = torch.zeros(5)
@@ -144,12 +135,40 @@ def test_steps_are_geometric_and_gains_interpolate() -> None:
     rates = torch.tensor([0, 128, 256, 1000, RATE_MAX])
     steps = step_size(rates)
     assert torch.allclose(steps, 2 ** (0.75 + rates / RATE_UNIT))
-    gains = Gains([3, 9])
+    gains = Gains([3, 9], [Points(), Points(0.75)])
     with torch.no_grad():
         gains.offsets[1].copy_(torch.arange(ANCHORS * 9.0).view(ANCHORS, 9) / 50)
     first, second = gains.steps(RateVector(rates))
     assert first.shape == (5, 3, 1, 1)
     assert torch.allclose(first[:, :, 0, 0], steps[:, None].expand(5, 3))
-    offset = torch.log2(second[:, :, 0, 0] / steps[:, None])
+    offset = torch.log2(second[:, :, 0, 0] / (0.75 * steps[:, None]))
     expected = (rates[:, None] / RATE_UNIT * 9 + torch.arange(9)) / 50
     assert torch.allclose(offset, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("one", [1.0, 1.2])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_symbols_of_one_have_their_own_place(
+    monkeypatch: pytest.MonkeyPatch, one: float, threads: int
+) -> None:
+    monkeypatch.setattr(loops, "_SMALLEST", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    gains = Gains([3, 9], [Points(2.0), Points(0.65, one)])
+    rate = RateVector(torch.tensor([0, 1000]))
+    rng = np.random.default_rng(0)
+    shapes = [(2, 3, 4, 5), (2, 9, 8, 10)]
+    symbols = [torch.from_numpy(rng.integers(-3, 4, shape)).int() for shape in shapes]
+    with torch.no_grad():
+        gains.offsets[1].copy_(torch.from_numpy(rng.normal(size=(ANCHORS, 9))))
+    found = gains.dequantise(symbols, rate)  # with gradients: torch operations
+    first, second = (x.detach() for x in gains.steps(rate))
+    assert torch.equal(found[0], symbols[0] * first)
+    places = torch.tensor([-3, -2, -one, 0, one, 2, 3])[symbols[1].long() + 3]
+    torch.testing.assert_close(found[1], places * second)
+    with torch.no_grad():
+        compiled = gains.dequantise(symbols, rate)
+        rows = [q.contiguous(memory_format=torch.channels_last) for q in symbols]
+        again = gains.dequantise(rows, rate)
+    for a, b, c in zip(found, compiled, again, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)

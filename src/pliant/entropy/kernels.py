@@ -12,6 +12,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from pliant.entropy import trellis
 from pliant.entropy.jit import jit
 from pliant.entropy.tables import SYMBOL_LIMIT
 
@@ -30,6 +31,11 @@ _TOTAL = _U(1 << 16)
 _ONE = _U(1)
 
 OK, SHORT, BAD_ESCAPE, BAD_SYMBOL = 0, 1, 2, 3  # what ``decode`` found
+
+_NEXT = _U(trellis.packed())
+_SEGMENT_MASK = _U(trellis.SEGMENT - 1)
+_HALF, _ZERO_MEANS = np.int32(trellis.HALF), np.int32(trellis.ZERO_MEANS)
+_ONE_MEANS = np.int32(trellis.ONE_MEANS)
 
 
 def _multiply_high(_context: Any, _a: Any, _b: Any) -> Any:
@@ -72,6 +78,72 @@ def _put_escape(state: Any, residual: Any, radius: Any, order: Any, words: Any, 
 
 
 @jit
+def _hashed(value: Any, symbol: Any) -> Any:
+    """A bijection of the 31 bits, so that one wrong symbol never goes unseen."""
+    value = ((value ^ _U(symbol)) * _U(0x9E3779B1)) & _U(HASH_MASK)
+    return value ^ (value >> _U(15))
+
+
+@jit
+def _next_state(state: Any, index: Any) -> Any:
+    """Of the trellis, after an index."""
+    return (_NEXT >> ((state << _U(3)) | ((_U(index) & _ONE) << _U(2)))) & _U(7)
+
+
+@jit
+def _value(index: Any, turned: Any, state: Any) -> Any:
+    """The value of an index in the quantiser of a state, and the next state."""
+    value = np.int64(2) * (-index if turned else index)
+    if state & _ONE:
+        value -= np.int64(value > 0) - np.int64(value < 0)
+    return value, _next_state(state, index)
+
+
+@jit
+def _index(value: Any, turned: Any, state: Any) -> Any:
+    """Inverse of ``_value``: the index of a value."""
+    if state & _ONE:
+        value += np.int64(value > 0) - np.int64(value < 0)
+    index = value >> 1
+    return -index if turned else index
+
+
+@jit
+def _context(scale: Any, mean: Any, state: Any, second_family: Any) -> Any:
+    """(number of a symbol's context, centre in 16ths + 8, whether its sign is turned)."""
+    m = np.int32(mean)
+    shifted = m + np.int32(8)
+    if state & _ONE:
+        magnitude = abs(m)
+        if magnitude < _ZERO_MEANS:
+            which = second_family + ((_U(scale) << _U(4)) | _U(magnitude))
+            return which, np.int32(16 if magnitude >= _ONE_MEANS else 0), bool(m < 0)
+        shifted += _HALF if m > 0 else -_HALF
+    return (_U(scale) << _U(4)) | _U(shifted & 15), shifted, False
+
+
+@jit
+def trace(values: Any, states: Any, value: Any) -> Any:
+    """Fill ``states``, the trellis' before each value: (all fit, hash from ``value`` on).
+
+    A value fits if its quantiser holds it and it is in range.
+    """
+    state, bad = _U(0), np.int64(0)
+    for p in range(len(values)):
+        if not _U(p) & _SEGMENT_MASK:
+            state = _U(0)
+        states[p] = np.uint8(state)
+        symbol = np.int64(values[p])
+        value = _hashed(value, symbol)
+        away = symbol
+        if state & _ONE:
+            away += np.int64(symbol > 0) - np.int64(symbol < 0)
+        bad |= (away & 1) | np.int64(abs(symbol) > SYMBOL_LIMIT)
+        state = _next_state(state, away >> 1)
+    return bad == 0, value
+
+
+@jit
 def encode(
     symbols: Any,
     scale: Any,
@@ -84,13 +156,21 @@ def encode(
     state: Any,
     words: Any,
     used: Any,
+    states: Any,
 ) -> Any:
-    """Code all symbols, last first: (in range, state, words used)."""
+    """Code all symbols, last first: (in range, state, words used).
+
+    ``states`` are those of the trellis, or empty where the symbols are not on it.
+    """
+    second_family, on_trellis = _U(len(centre) >> 1), len(states) > 0
     for back in range(len(symbols)):
         p = _U(len(symbols) - 1 - back)
-        shifted = np.int32(mean[p]) + np.int32(8)
-        which = (_U(scale[p]) << _U(4)) | _U(shifted & 15)
-        residual = np.int64(symbols[p]) - np.int64(shifted >> 4)
+        at = _U(states[p]) if on_trellis else _U(0)
+        which, shifted, turned = _context(scale[p], mean[p], at, second_family)
+        symbol = np.int64(symbols[p])
+        if on_trellis:
+            symbol = _index(symbol, turned, at)
+        residual = symbol - np.int64(shifted >> 4)
         if residual == 0:
             count = _U(centre[which])
             if state >= count << _ROOM_BITS:
@@ -144,13 +224,6 @@ def _get_escape(state: Any, order: Any, words: Any, at: Any) -> Any:
 
 
 @jit
-def _hashed(value: Any, symbol: Any) -> Any:
-    """A bijection of the 31 bits, so that one wrong symbol never goes unseen."""
-    value = ((value ^ _U(symbol)) * _U(0x9E3779B1)) & _U(HASH_MASK)
-    return value ^ (value >> _U(15))
-
-
-@jit
 def decode(
     symbols: Any,
     scale: Any,
@@ -163,12 +236,14 @@ def decode(
     words: Any,
     at: Any,
     value: Any,
+    on_trellis: Any,
 ) -> Any:
     """Fill ``symbols``: (status, state, position of the next word, hash from ``value`` on)."""
-    end = _U(len(words))
+    end, second_family, quantiser = _U(len(words)), _U(len(centre) >> 1), _U(0)
     for p in range(len(symbols)):
-        shifted = np.int32(mean[p]) + np.int32(8)
-        which = (_U(scale[p]) << _U(4)) | _U(shifted & 15)
+        if not _U(p) & _SEGMENT_MASK:
+            quantiser = _U(0)
+        which, shifted, turned = _context(scale[p], mean[p], quantiser, second_family)
         slot = state & _SLOT_MASK
         count = _U(centre[which])
         symbol = np.int64(shifted >> 4)
@@ -179,12 +254,13 @@ def decode(
                     return SHORT, state, at, value
                 state = (state << _WORD_BITS) | _U(words[at])
                 at += _ONE
+            if on_trellis:
+                symbol, quantiser = _value(symbol, turned, quantiser)
             symbols[p] = symbol
             value = _hashed(value, symbol)
             continue
         first = _U(context[which, 0])
-        cell = _U(context[which, 3]) + (slot >> _U(context[which, 4]))
-        place = first + _U(coarse[cell])
+        place = first + _U(coarse[_U(context[which, 3]) + (slot >> _U(context[which, 4]))])
         while cumulative[place + _ONE] <= slot:
             place += _ONE
         start, zigzag = _U(cumulative[place]), place - first
@@ -197,12 +273,14 @@ def decode(
                 return BAD_ESCAPE, state, at, value
             magnitude = np.int64(beyond + ((zigzag - _ONE) >> _ONE))
             symbol += -magnitude if negative else magnitude
-            if abs(symbol) > SYMBOL_LIMIT:
-                return BAD_SYMBOL, state, at, value
         else:
             symbol += np.int64(zigzag >> _ONE) ^ -np.int64(zigzag & _ONE)
         if at > _U(len(words)):
             return SHORT, state, at, value
+        if on_trellis:
+            symbol, quantiser = _value(symbol, turned, quantiser)
+        if abs(symbol) > SYMBOL_LIMIT:
+            return BAD_SYMBOL, state, at, value
         symbols[p] = symbol
         value = _hashed(value, symbol)
     return OK, state, at, value

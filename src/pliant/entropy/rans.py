@@ -7,6 +7,9 @@
 * An escaped symbol is three codes: the escape, a run of n zeros and a one (probability
   2^-(n+1)), and n + order + 1 equiprobable bits with the sign lowest.  A valid symbol needs
   n + order <= 15, so the work per symbol is bounded.
+* Symbols on the trellis (``trellis.py``) are coded by their indices in their quantisers; those of
+  the second one by the second family of tables where the mean is within a step of zero, turned so
+  that the mean is positive, and else around the mean moved half a step away from zero.
 * A stream is the encoder's last state in 1 to 4 bytes, big-endian without leading zeros (their
   number follows from the length modulo 4), then the words, little-endian, in reading order.
   A leading value below 2^31 is the upper half of a state: the first word is its lower half.
@@ -80,28 +83,46 @@ class Encoder:
 
     def __init__(self, tables: Tables, hash_start: int = HASH_START) -> None:
         self._tables = tables
-        self._steps: list[tuple[Array, Array, Array]] = []
+        self._steps: list[tuple[Array, Array, Array, Array]] = []
         self.hash = hash_start & HASH_MASK
 
-    def add(self, symbols: npt.ArrayLike, scale_index: npt.ArrayLike, mean: npt.ArrayLike) -> None:
-        """The next symbols; types and errors are those of ``encode``.  Keeps the arrays."""
+    def add(
+        self,
+        symbols: npt.ArrayLike,
+        scale_index: npt.ArrayLike,
+        mean: npt.ArrayLike,
+        on_trellis: bool = False,
+    ) -> None:
+        """The next symbols; types and errors are those of ``encode``.  Keeps the arrays.
+
+        ``on_trellis``: the symbols are values of ``trellis.py``, from state 0 on; ValueError if a
+        quantiser does not hold its value.
+        """
         count = np.asarray(symbols).size
         values = _checked(symbols, np.int32, count, "symbols")
-        self._steps.append((values, *_contexts(scale_index, mean, count, self._tables)))
-        self.hash = symbol_hash(values, self.hash)
+        scale, means = _contexts(scale_index, mean, count, self._tables)
+        states = np.empty(count if on_trellis else 0, np.uint8)
+        if on_trellis:
+            fits, value = _kernels().trace(values, states, np.uint64(self.hash))
+            if not fits:
+                raise ValueError("symbols: a value is not in its quantiser, or out of range")
+            self.hash = int(value)
+        else:
+            self.hash = symbol_hash(values, self.hash)
+        self._steps.append((values, scale, means, states))
 
     def finish(self, checksum: int) -> bytes:
         """The stream; ``checksum`` is that of ``encode``.  ValueError for a symbol out of range."""
         if not 0 <= checksum <= HASH_MASK:
             raise ValueError("checksum: not in [0, 2^31)")
         look, kernels = self._tables.lookup, _kernels()
-        count = sum(len(values) for values, _, _ in self._steps)
+        count = sum(len(step[0]) for step in self._steps)
         words = np.empty(2 * count + 2, np.uint32)  # a symbol takes at most 48 bits
         head, used = (1 << 31) + checksum, 0
-        for values, scale, means in reversed(self._steps):
+        for values, scale, means, states in reversed(self._steps):
             fits, state, at = kernels.encode(
                 values, scale, means, look.centre, look.reciprocal, look.shift, look.context,
-                look.cumulative, np.uint64(head), words, np.uint64(used),
+                look.cumulative, np.uint64(head), words, np.uint64(used), states,
             )  # fmt: skip
             if not fits:
                 raise ValueError(f"symbols: a magnitude is above {SYMBOL_LIMIT}")
@@ -136,8 +157,12 @@ class Decoder:
             state, self._at = state << 32 | int(self._words[0]), 1
         self._state = state
 
-    def read(self, scale_index: npt.ArrayLike, mean: npt.ArrayLike) -> Array:
+    def read(
+        self, scale_index: npt.ArrayLike, mean: npt.ArrayLike, on_trellis: bool = False
+    ) -> Array:
         """The next symbols, int32 [n], for uint8 [n] scale indices and int16 [n] means.
+
+        ``on_trellis``: they are values of ``trellis.py``, from state 0 on.
 
         DamagedError if the stream ends too early or holds what no encoder writes; the decoder is
         of no use afterwards.  Work and memory are bounded by n.
@@ -151,6 +176,7 @@ class Decoder:
             status, state, at, value = kernels.decode(
                 symbols, scale, means, look.centre, look.context, look.cumulative, look.coarse,
                 np.uint64(self._state), self._words, np.uint64(self._at), np.uint64(self.hash),
+                on_trellis,
             )  # fmt: skip
             self._state, self._at, self.hash = int(state), int(at), int(value)
             self._failure = {

@@ -6,8 +6,18 @@ Slow (about 0.3 Msymbol/s) and without a second thought for speed; the bytes are
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from pliant.entropy.tables import HALF_MEAN_UNIT, MEAN_UNIT, SYMBOL_LIMIT, TOTAL, Tables
+from pliant.entropy.trellis import (
+    HALF,
+    NEXT,
+    ONE_MEANS,
+    SEGMENT,
+    ZERO_MEANS,
+    index_of,
+    value_of,
+)
 from pliant.errors import DamagedError
 
 LOW = 1 << 31  # states lie in [LOW, LOW << 32)
@@ -19,18 +29,44 @@ def split_mean(mean: int) -> tuple[int, int]:
     return divmod(mean + HALF_MEAN_UNIT, MEAN_UNIT)
 
 
-def _table(tables: Tables, scale_index: int, fraction: int) -> tuple[list[int], int]:
-    """Counts and Golomb order."""
-    t = int(tables.index[scale_index, fraction])
+class Context(NamedTuple):
+    """How a symbol, or an index of one of the trellis' quantisers, is coded.
+
+    Attributes:
+        counts: of the table, in zigzag order.
+        order: of the escape's Golomb code.
+        centre: of the residuals.
+        sign: -1 if the symbol's sign is turned first.
+    """
+
+    counts: list[int]
+    order: int
+    centre: int
+    sign: int
+
+
+def context(scale_index: int, mean: int, tables: Tables, second: bool = False) -> Context:
+    """The context of a plain symbol or, if `second`, of an index in the second quantiser."""
+    sign = 1
+    if second and abs(mean) < ZERO_MEANS:
+        row, fraction = tables.scales + scale_index, abs(mean)
+        centre = 1 if abs(mean) >= ONE_MEANS else 0
+        sign = -1 if mean < 0 else 1
+    else:
+        shift = 0 if not second else HALF if mean > 0 else -HALF
+        centre, fraction = split_mean(mean + shift)
+        row = scale_index
+    t = int(tables.index[row, fraction])
     first, end = tables.offsets[t : t + 2].tolist()
-    return tables.counts[first:end].tolist(), int(tables.golomb[t])
+    return Context(tables.counts[first:end].tolist(), int(tables.golomb[t]), centre, sign)
 
 
-def codes(symbol: int, scale_index: int, mean: int, tables: Tables) -> list[Code]:
+def codes(
+    symbol: int, scale_index: int, mean: int, tables: Tables, second: bool = False
+) -> list[Code]:
     """The one code of a symbol, or the three of an escaped one, in reading order."""
-    centre, fraction = split_mean(mean)
-    counts, order = _table(tables, scale_index, fraction)
-    residual = symbol - centre
+    counts, order, centre, sign = context(scale_index, mean, tables, second)
+    residual = sign * symbol - centre
     escape = len(counts) - 1
     zigzag = 2 * residual if residual >= 0 else -2 * residual - 1
     entry = min(zigzag, escape)
@@ -45,6 +81,57 @@ def codes(symbol: int, scale_index: int, mean: int, tables: Tables) -> list[Code
     return result
 
 
+def _trace(values: Sequence[int]) -> list[tuple[int, bool]]:
+    """The index of each value of the trellis, and whether it is one of the second quantiser."""
+    state, result = 0, []
+    for position, value in enumerate(values):
+        if position % SEGMENT == 0:
+            state = 0
+        index = index_of(value, state)
+        result.append((index, state % 2 == 1))
+        state = NEXT[state][index % 2]
+    return result
+
+
+class Encoder:
+    """As ``rans.Encoder``.
+
+    codes: of all symbols so far, in reading order.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.codes: list[Code] = []
+
+    def add(
+        self,
+        symbols: Sequence[int],
+        scale_index: Sequence[int],
+        mean: Sequence[int],
+        on_trellis: bool = False,
+    ) -> None:
+        """The next symbols."""
+        if any(abs(symbol) > SYMBOL_LIMIT for symbol in symbols):
+            raise ValueError(f"symbols: a magnitude is above {SYMBOL_LIMIT}")
+        indices = _trace(symbols) if on_trellis else [(symbol, False) for symbol in symbols]
+        for (index, second), s, m in zip(indices, scale_index, mean, strict=True):
+            self.codes += codes(index, s, m, self._tables, second)
+
+    def finish(self, checksum: int) -> bytes:
+        """The stream."""
+        state, words = LOW + checksum, []
+        for start, count in reversed(self.codes):
+            if state >= count << 47:
+                words.append(state & 0xFFFFFFFF)
+                state >>= 32
+            state = state // count * TOTAL + state % count + start
+        if state >> 32:
+            words.append(state & 0xFFFFFFFF)
+            state >>= 32
+        head = state.to_bytes((state.bit_length() + 7) // 8, "big")
+        return head + b"".join(word.to_bytes(4, "little") for word in reversed(words))
+
+
 def encode(
     symbols: Sequence[int],
     scale_index: Sequence[int],
@@ -54,20 +141,9 @@ def encode(
     checksum: int = 0,
 ) -> bytes:
     """As ``rans.encode``."""
-    if any(abs(symbol) > SYMBOL_LIMIT for symbol in symbols):
-        raise ValueError(f"symbols: a magnitude is above {SYMBOL_LIMIT}")
-    state, words = LOW + checksum, []
-    for symbol, s, m in reversed(list(zip(symbols, scale_index, mean, strict=True))):
-        for start, count in reversed(codes(symbol, s, m, tables)):
-            if state >= count << 47:
-                words.append(state & 0xFFFFFFFF)
-                state >>= 32
-            state = state // count * TOTAL + state % count + start
-    if state >> 32:
-        words.append(state & 0xFFFFFFFF)
-        state >>= 32
-    head = state.to_bytes((state.bit_length() + 7) // 8, "big")
-    return head + b"".join(word.to_bytes(4, "little") for word in reversed(words))
+    encoder = Encoder(tables)
+    encoder.add(symbols, scale_index, mean)
+    return encoder.finish(checksum)
 
 
 class Decoder:
@@ -106,10 +182,9 @@ class Decoder:
         self._take(tail * unit, unit)
         return tail // 2 + (1 << bits) - (1 << order) + 1, tail % 2 == 1
 
-    def read_one(self, scale_index: int, mean: int) -> int:
-        """The next symbol."""
-        centre, fraction = split_mean(mean)
-        counts, order = _table(self._tables, scale_index, fraction)
+    def _read_one(self, scale_index: int, mean: int, second: bool) -> int:
+        """The next symbol or index."""
+        counts, order, centre, sign = context(scale_index, mean, self._tables, second)
         slot, start, zigzag = self._state % TOTAL, 0, 0
         while start + counts[zigzag] <= slot:
             start += counts[zigzag]
@@ -120,13 +195,24 @@ class Decoder:
             beyond, negative = self._take_escape(order)
             residual = beyond + (zigzag - 1) // 2
             residual = -residual if negative else residual
-        if abs(centre + residual) > SYMBOL_LIMIT:
-            raise DamagedError("out of range")
-        return centre + residual
+        return sign * (centre + residual)
 
-    def read(self, scale_index: Iterable[int], mean: Iterable[int]) -> list[int]:
+    def read(
+        self, scale_index: Iterable[int], mean: Iterable[int], on_trellis: bool = False
+    ) -> list[int]:
         """The next symbols."""
-        return [self.read_one(s, m) for s, m in zip(scale_index, mean, strict=True)]
+        state, symbols = 0, []
+        for position, (s, m) in enumerate(zip(scale_index, mean, strict=True)):
+            if position % SEGMENT == 0:
+                state = 0
+            symbol = self._read_one(s, m, second=state % 2 == 1)
+            if on_trellis:
+                index, symbol = symbol, value_of(symbol, state)
+                state = NEXT[state][index % 2]
+            if abs(symbol) > SYMBOL_LIMIT:
+                raise DamagedError("out of range")
+            symbols.append(symbol)
+        return symbols
 
     def finish(self) -> int:
         """The checksum."""

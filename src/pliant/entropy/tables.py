@@ -5,6 +5,10 @@ integer centre and a fraction in [-8, 7]; what is coded is the residual ``r = q 
 table of (s, fraction).  A table lists residuals in *zigzag* order (0, -1, 1, -2, 2, ... , -R, R)
 and ends with the escape, so that the centre owns the slots from 0 on and one comparison finds it.
 
+A second family of as many scales serves the second quantiser of ``trellis.py`` around means below
+one step in magnitude: its zero lies closer to its neighbours than they to theirs. What is coded is
+the quantiser's index, its sign turned with the mean's; the centre is 0 or 1.
+
 An escaped residual is sent as an exponential-Golomb code of ``|r| - R - 1`` and a sign.
 
 Tables are made once, in float64, and stored as integers with the weights: nobody evaluates a
@@ -13,6 +17,7 @@ distribution at run time, so every machine has the same tables.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pliant.entropy.trellis import ONE_MEANS
 from pliant.errors import DamagedError
 
 Array = npt.NDArray[Any]
@@ -31,7 +37,7 @@ MEAN_UNIT = 16  # means are integers in 1/16 steps
 HALF_MEAN_UNIT = 8
 SCALES = 64
 SYMBOL_LIMIT = 32767  # largest magnitude of a symbol
-RADIUS_LIMIT = 16383  # above it a range check in the escape alone would not see every bad symbol
+RADIUS_LIMIT = 16383  # of residuals in a table; far more than any distribution needs
 GOLOMB_LIMIT = 8  # with it, every escape that a valid symbol needs has at most 16 + 16 bits
 TABLES_LIMIT = 4096
 
@@ -41,7 +47,8 @@ _DTYPES = {"counts": "uint16", "offsets": "int32", "index": "uint16", "golomb": 
 class Lookup(NamedTuple):
     """What the coder reads: integers derived from the tables, nothing new.
 
-    A context is a scale index and a fraction: number ``16 * s + fraction + 8``.
+    A context is a scale index and a fraction: number ``16 * s + fraction + 8``. The second family's
+    follow: number ``16 * (scales + s) + |mean|``.
 
     centre:     uint32 [contexts]; count of the centre
     reciprocal: uint64 [contexts]; a state over the centre is ``x * reciprocal >> 64 + shift``
@@ -72,7 +79,8 @@ class Tables:
 
     counts:  uint16 [entries]; zigzag order, escape last, each >= 1, first >= 2, sum 65536
     offsets: int32 [tables + 1]; every length is even (2 R + 2)
-    index:   uint16 [scales, 16]; the table of scale index s and fraction + 8
+    index:   uint16 [2 * scales, 16]; the table of scale index s and fraction + 8, then that of the
+             second family's scale index and |mean|
     golomb:  uint8 [tables]; order of the escape's code, 0 to 8
     """
 
@@ -88,17 +96,21 @@ class Tables:
     @classmethod
     def laplace(cls, scales: int = SCALES) -> Tables:
         """Build the family in float64.  For making weights and for tests, never while decoding."""
-        index = np.zeros((scales, MEAN_UNIT), np.uint16)
+        index = np.zeros((2 * scales, MEAN_UNIT), np.uint16)
         counts: list[Array] = []
         golomb: list[int] = []
-        for s in range(scales):
+        for row in range(2 * scales):
+            second, s = divmod(row, scales)
             scale = float(laplace_scale(s))
             # A mean that is off by d costs d^2 / (2 b^2) nats: wide tables need few fractions.
             group = 1 if scale < 2 else 4 if scale < 8 else MEAN_UNIT
-            for first in range(0, MEAN_UNIT, group):
-                index[s, first : first + group] = len(counts)
-                fraction = first + (group - 1) / 2 - HALF_MEAN_UNIT
-                counts.append(_laplace_counts(scale, fraction / MEAN_UNIT))
+            starts = [*range(0, MEAN_UNIT, group), MEAN_UNIT]
+            if second and group == MEAN_UNIT:
+                starts.insert(1, ONE_MEANS)  # the centre changes there
+            for first, end in itertools.pairwise(starts):
+                index[row, first:end] = len(counts)
+                mean = (first + end - 1) / 2 - (0 if second else HALF_MEAN_UNIT)
+                counts.append(_laplace_counts(scale, mean / MEAN_UNIT, bool(second)))
                 golomb.append(min(GOLOMB_LIMIT, max(0, int(np.floor(np.log2(scale))))))
         offsets = np.cumsum([0] + [len(c) for c in counts])
         return cls(
@@ -118,8 +130,8 @@ class Tables:
 
     @property
     def scales(self) -> int:
-        """Number of scale indices."""
-        return int(self.index.shape[0])
+        """Number of scale indices of each family."""
+        return int(self.index.shape[0]) // 2
 
     @cached_property
     def lookup(self) -> Lookup:
@@ -173,8 +185,8 @@ def _check_layout(tables: Tables) -> None:
         if getattr(tables, name).dtype != np.dtype(dtype):
             raise DamagedError(f"probability tables: {name} is not {dtype}")
     offsets, index, golomb = tables.offsets, tables.index, tables.golomb
-    if index.ndim != 2 or index.shape[1] != MEAN_UNIT or not 1 <= index.shape[0] <= 256:
-        raise DamagedError("probability tables: index must be [scales, 16]")
+    if index.ndim != 2 or index.shape[1] != MEAN_UNIT or index.shape[0] not in range(2, 257, 2):
+        raise DamagedError("probability tables: index must be [2 * scales, 16]")
     if offsets.ndim != 1 or golomb.shape != (len(offsets) - 1,) or tables.counts.ndim != 1:
         raise DamagedError("probability tables: shapes disagree")
     if not 1 <= len(golomb) <= TABLES_LIMIT:
@@ -195,15 +207,23 @@ def _check_counts(tables: Tables) -> None:
         raise DamagedError("probability tables: a table does not add up to 65536")
 
 
-def _laplace_counts(scale: float, mean: float) -> Array:
-    """Counts of one table, for a Laplacian of this scale and mean, |mean| <= 1/2."""
+def _laplace_counts(scale: float, mean: float, second: bool) -> Array:
+    """Counts of one table, for a Laplacian of this scale and mean.
+
+    Args:
+        second: whether for the second quantiser and a mean in [0, 1), else |mean| <= 1/2.
+    """
     # Stop where a count would fall to one, or where the escape's mass would: rounding up the rest
     # costs more than escapes, whose code is nearly ideal for an exponential tail.
     tail = max(2 * scale, 1.0) / TOTAL
     radius = max(1, int(np.ceil(scale * np.log(1 / tail))))
     zigzag = np.arange(2 * radius + 1)
     residual = (zigzag >> 1) ^ -(zigzag & 1)
-    low, high = (residual - 0.5 - mean) / scale, (residual + 0.5 - mean) / scale
+    if second:
+        bounds = np.stack(second_cell(residual + (mean * MEAN_UNIT >= ONE_MEANS)))
+    else:
+        bounds = np.stack((residual - 0.5, residual + 0.5))
+    low, high = (bounds - mean) / scale
     # Each difference is taken on the side where the tail is small, so that none cancels.
     flip = low + high > 0
     low, high = np.where(flip, -high, low), np.where(flip, -low, high)
@@ -212,8 +232,19 @@ def _laplace_counts(scale: float, mean: float) -> Array:
         0.5 * (np.exp(np.minimum(high, 0)) - np.exp(np.minimum(low, 0))),
         1 - 0.5 * np.exp(np.minimum(low, 0)) - 0.5 * np.exp(-np.maximum(high, 0)),
     )
-    edge = (radius + 0.5 - np.array([mean, -mean])) / scale
+    edge = (np.array([bounds.max(), -bounds.min()]) - np.array([mean, -mean])) / scale
     return _quantise(np.append(mass, 0.5 * np.exp(-edge).sum()))
+
+
+def second_cell(index: Array) -> tuple[Array, Array]:
+    """Lower and upper bound, in steps, of what the second quantiser's indices stand for.
+
+    The middles between its points: 1/4 around zero, 1/4 to 1 for one, then whole steps.
+    """
+    lower = np.maximum(np.abs(index) - 1.0, 0.25)
+    upper = np.maximum(np.abs(index), 0.25)
+    lower = np.where(index == 0, -0.25, lower)
+    return np.where(index < 0, -upper, lower), np.where(index < 0, -lower, upper)
 
 
 def _quantise(mass: Array) -> Array:

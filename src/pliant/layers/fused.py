@@ -22,8 +22,6 @@ _ACTIVATION_MAX = _F(127)
 _INDEX_MAX, _MEAN_MAX, _CORRECTION_MAX = _F(63), _F(4095), _F(2048)
 _EIGHTH, _SIXTEENTH, _SIXTY_FOURTH = _F(1 / 8), _F(1 / 16), _F(1 / 64)
 
-_BLOCK = 2048  # symbols whose intermediate values stay in the first cache
-
 
 @jit
 def compand(magnitude: Any) -> Any:
@@ -76,42 +74,6 @@ def distribute(
             moved = np.rint((correction + _F(scale[p, c])) * _SIXTEENTH)
             index[p, c] = np.uint8(_I(min(max(moved, _ZERO), _INDEX_MAX)))
             mean[p, c] = _I(min(max(np.rint(means[c]), -_MEAN_MAX), _MEAN_MAX))
-
-
-@jit
-def choose(
-    first: Any,
-    last: Any,
-    latents: Any,
-    index: Any,
-    mean: Any,
-    saved: Any,
-    price: Any,
-    limit: Any,
-    symbols: Any,
-) -> None:
-    """`quantize.choose_symbols`, within +-limit; all arrays have one dimension.
-
-    saved: float32 [64 * 25], what the inner candidate saves by index and distance in 1/16 steps up
-    to 1.5; price: of squared distance, in the same unit.
-    """
-    entries, gains = np.empty(_BLOCK, np.uint16), np.empty(_BLOCK, _F)
-    for start in range(first, last, _BLOCK):  # the look-up apart: it alone cannot be vectorised
-        end = min(start + _BLOCK, last)
-        block, chosen = latents[start:end], symbols[start:end]
-        scales, means = index[start:end], mean[start:end]
-        for p in range(len(block)):
-            away = abs(_F(np.rint(block[p])) - _F(means[p]) * _SIXTEENTH)
-            entries[p] = np.uint16(_I(min(away, _F(1.5)) * _F(16) + _F(25) * _F(scales[p])))
-        for p in range(len(block)):
-            gains[p] = saved[entries[p]]
-        for p in range(len(block)):
-            y = block[p]
-            near = _F(np.rint(y))
-            other = near - (_ONE if near - _F(means[p]) * _SIXTEENTH > _ZERO else -_ONE)
-            outward = (y - other) * (y - other) - (y - near) * (y - near)
-            symbol = other if gains[p] > outward * price else near
-            chosen[p] = _I(min(max(symbol, -limit), limit))
 
 
 @jit
@@ -259,3 +221,15 @@ def put(first: Any, last: Any, planes: Any, cells: Any, samples: Any) -> None:
                 channel = k * channels + c
                 for x in range(len(source)):
                     row[2 * x] = source[x, channel]
+
+
+@jit
+def dequantise(first: Any, last: Any, symbols: Any, step: Any, one: Any, latents: Any) -> None:
+    """`quantize.Gains.dequantise` of planes; float32 [n, h, w], a step for each of the n."""
+    for n in range(first, last):
+        size = step[n]
+        for y in range(symbols.shape[1]):
+            row, out = symbols[n, y], latents[n, y]
+            for x in range(len(row)):
+                value = row[x]
+                out[x] = (value * one if abs(value) == _ONE else value) * size

@@ -1,8 +1,9 @@
 """Tensors for compiled loops, and the threads to run them.
 
-The loops themselves are in `fused` and `fused_lifting`. They are used where no gradients are needed
-on the CPU; the torch operations that they stand for remain, are what defines the result, and do
-everything else. To import the loops takes a while: whoever uses them does it in a function.
+The loops themselves are in the files `fused*`. They are used where no gradients are needed on the
+CPU; the torch operations that they stand for remain, are what defines the result, and do everything
+else. Only the search through the trellis has no such operations. To import the loops takes a while:
+whoever uses them does it in a function.
 """
 
 from __future__ import annotations

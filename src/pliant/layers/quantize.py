@@ -6,9 +6,8 @@ geometric between anchors (cf. Cui et al. 2021, eq. 5, where gains are interpola
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,12 +32,25 @@ BITS_PER_SQUARED_STEP = 6.0 / LN2
 
 
 def step_size(rate: Tensor) -> Tensor:
-    """Quantiser step in pixel units (0..255, orthonormal transform), for integer or real r."""
+    """The step in pixel units (0..255, orthonormal transform), for integer or real r."""
     return torch.exp2(STEP_LOG2_MIN + rate.double() / RATE_UNIT).float()
 
 
+@dataclass(frozen=True)
+class Points:
+    """What the symbols of a latent stand for: multiples of a unit, with a place of its own for one.
+
+    Attributes:
+        unit: in steps.
+        one: of a symbol of 1 or -1, in units.
+    """
+
+    unit: float = 1.0
+    one: float = 1.0
+
+
 class Gains(nn.Module):
-    """Quantiser steps per latent and channel: the common step times 2**offset.
+    """What symbols stand for, per latent and channel: the common step times 2**offset and a unit.
 
     Offsets are interpolated between anchors: the gains' geometric interpolation of Cui et al.,
     "Asymmetric Gained Deep Image Compression with Continuous Rate Adaptation" (CVPR 2021), eq. 5.
@@ -46,58 +58,93 @@ class Gains(nn.Module):
 
     Args:
         channels: of each latent.
+        points: of each latent's symbols.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], points: Sequence[Points]) -> None:
         super().__init__()
+        self.points = tuple(points)
         self.offsets = nn.ParameterList(nn.Parameter(torch.zeros(ANCHORS, c)) for c in channels)
 
     def steps(self, rate: RateVector) -> list[Tensor]:
-        """(B, C, 1, 1) per latent, in the latents' units."""
+        """(B, C, 1, 1) per latent: the unit of its symbols."""
         common = step_size(rate.rate)[:, None, None, None]
         f = (rate.position / RATE_UNIT).float()[:, None]
         lerp = [o[rate.anchor] * (1 - f) + o[rate.anchor + 1] * f for o in self.offsets]
-        return [common * torch.exp2(o)[:, :, None, None] for o in lerp]
+        return [
+            common * p.unit * torch.exp2(o)[:, :, None, None]
+            for o, p in zip(lerp, self.points, strict=True)
+        ]
+
+    def dequantise(self, symbols: Sequence[Tensor], rate: RateVector) -> list[Tensor]:
+        """Symbols (B, C, h, w) to latents."""
+        everything = zip(symbols, self.steps(rate), self.points, strict=True)
+        return [_dequantise(q, step, p.one) for q, step, p in everything]
+
+
+def _dequantise(symbols: Tensor, step: Tensor, one: float) -> Tensor:
+    q = symbols.float()
+    if one == 1:
+        return q * step
+    if not loops.compilable(q, step):
+        return torch.where(q.abs() == 1, q * one, q) * step
+    from pliant.layers import fused  # takes a while
+
+    source = loops.array(q)
+    latents = torch.empty(q.shape)
+    target = latents.numpy().reshape(-1, *source.shape[2:])
+    planes = source.reshape(target.shape), step.numpy().ravel(), np.float32(one), target
+    loops.in_slices(fused.dequantise, len(target), target[0].size, *planes)
+    return latents
 
 
 class _LaplaceBits(torch.autograd.Function):
-    """-log2 P(q) for a discretised Laplacian, with analytic gradients for mean and index."""
+    """-log2 of the mass of a Laplacian between two bounds, with analytic gradients.
+
+    Seen from the mean, with the farther bound at positive distance: u < w.
+    """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+    def forward(ctx: Any, low: Tensor, high: Tensor, mean: Tensor, index: Tensor) -> Tensor:
         inverse = torch.exp2(index * (-1 / SCALES_PER_OCTAVE) - SCALE_LOG2_MIN)
-        delta = q - mean * (1 / MEAN_UNIT)
-        d = delta.abs()
-        near = d < 0.5
-        a, b = torch.exp(-(0.5 - d).abs() * inverse), torch.exp(-(0.5 + d) * inverse)
+        centre, width = (low + high) * 0.5 - mean * (1 / MEAN_UNIT), high - low
+        d = centre.abs()
+        u, w = d - 0.5 * width, d + 0.5 * width
+        near = u < 0  # the mean lies within
+        a, b = torch.exp(-u.abs() * inverse), torch.exp(-w * inverse)
         p = torch.where(near, 1 - 0.5 * (a + b), 0.5 * (a - b)).clamp_min_(1e-30)
-        e = torch.exp(-inverse)
-        tail = (d - 0.5) * inverse - torch.log1p(-e) + LN2
+        e = torch.exp(-width * inverse)
+        tail = u * inverse - torch.log1p(-e) + LN2
         nats = torch.where(near, -torch.log(p), tail)
-        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+        if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
             slope = torch.where(near, 0.5 * inverse * (a - b) / p, inverse)
             spread = torch.where(
                 near,
-                0.5 * inverse * (a * (0.5 - d) + b * (0.5 + d)) / p,
-                (0.5 - d) * inverse + inverse * e / (1 - e).clamp_min_(1e-30),
+                0.5 * inverse * (b * w - a * u) / p,
+                inverse * (e * width / (1 - e).clamp_min_(1e-30) - u),
             )
             ctx.save_for_backward(
-                slope * delta.sign() * (-1 / (MEAN_UNIT * LN2)), spread * (1 / SCALES_PER_OCTAVE)
+                slope * centre.sign() * (-1 / (MEAN_UNIT * LN2)), spread * (1 / SCALES_PER_OCTAVE)
             )
         return nats * (1 / LN2)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor, Tensor]:
         d_mean, d_index = ctx.saved_tensors
-        return None, grad * d_mean, grad * d_index
+        return None, None, grad * d_mean, grad * d_index
 
 
-def laplace_bits(q: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-    """Ideal cost in bits of symbols q under table `index` and `mean` (1/16 steps), of one shape.
+def laplace_bits(low: Tensor, high: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+    """Ideal cost in bits of what lies between two bounds, under table `index` and `mean`.
 
-    Gradients reach mean and index, not q.
+    All of one shape; bounds in steps, the mean in 1/16 steps. Gradients reach mean and index.
     """
-    return apply(_LaplaceBits, q, mean, index)
+    return apply(_LaplaceBits, low, high, mean, index)
+
+
+def symbol_bits(q: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+    """Ideal cost in bits of symbols q that stand for [q - 1/2, q + 1/2]; see `laplace_bits`."""
+    return laplace_bits(q - 0.5, q + 0.5, mean, index)
 
 
 @torch.no_grad()
@@ -144,7 +191,7 @@ def _saved(d: Tensor, index: Tensor) -> Tensor:
     """Nats that the inner candidate saves, d > 1/2 from the mean.
 
     Beyond 1.5 steps a symbol costs 1 / b nats more than the next one inward. Closer in, the inner
-    candidate lies in the bin of the peak: tail(d) - peak(d - 1), see `laplace_bits`.
+    candidate lies in the bin of the peak: tail(d) - peak(d - 1), see `symbol_bits`.
     """
     inverse = torch.exp2(index * (-1 / SCALES_PER_OCTAVE) - SCALE_LOG2_MIN)
     e = (d - 1).abs().clamp_(max=0.5)
@@ -153,31 +200,3 @@ def _saved(d: Tensor, index: Tensor) -> Tensor:
     )
     tail = (d - 0.5) * inverse - torch.log1p(-torch.exp(-inverse)) + LN2
     return torch.where(d >= 1.5, inverse, tail + peak)
-
-
-@functools.cache
-def _saved_table() -> np.ndarray:
-    """`_saved` for every index and d = 0, 1/16, ... 3/2; up to 1/2 there is no inner candidate."""
-    d = torch.arange(25) * (1 / 16)
-    index = torch.arange(float(SCALES))[:, None].expand(-1, len(d))
-    saved = _saved(d.expand_as(index), index)
-    return saved.masked_fill(d <= 0.5, -math.inf).numpy().ravel()
-
-
-def choose_integers(y: Tensor, mean: Tensor, index: Tensor, strength: float, limit: int) -> Tensor:
-    """`choose_symbols` within +-limit on the CPU, int32 in the memory order of its inputs.
-
-    Means are integers, so all distances are multiples of 1/16: logarithms come from a table.
-
-    Args:
-        y: float32; mean: int16; index: uint8; all (B, C, H, W), channels last in memory.
-    """
-    from pliant.layers import fused
-
-    saved = _saved_table() if strength else np.full(SCALES * 25, -math.inf, np.float32)
-    price = _price(strength) if strength else 0.0
-    symbols, target = loops.empty(tuple(y.shape), torch.int32)
-    inputs = (loops.channels_last(x).ravel() for x in (y, index, mean))
-    constants = saved, np.float32(price), np.float32(limit)
-    loops.in_slices(fused.choose, target.size, 1, *inputs, *constants, target.ravel())
-    return symbols

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pliant.layers.exact import RateVector
-from pliant.layers.quantize import Gains
+from pliant.layers.quantize import Gains, Points
 from pliant.priors.walk import Prior, bits
 from pliant.transforms.restoration import Restoration
 
@@ -37,7 +37,7 @@ class ImageModel(nn.Module):
     Attributes:
         multiple: pictures are padded to multiples of it in both directions.
         portable: whether the prior is exact, so that files decode on every machine.
-        strength: of rate-distortion-optimised rounding in the encoder.
+        strength: of rate when the encoder chooses symbols, see `Step.choose`.
         restoration: what improves the picture after the synthesis, if the model has it.
     """
 
@@ -51,11 +51,12 @@ class ImageModel(nn.Module):
         prior: nn.Module,
         channels: Sequence[int],
         restoration: Restoration | None = None,
+        points: Sequence[Points] | None = None,
     ) -> None:
         super().__init__()
         self.transform: Transform = transform  # type: ignore[assignment]
         self.prior: Prior = prior  # type: ignore[assignment]
-        self.gains = Gains(channels)
+        self.gains = Gains(channels, points or [Points()] * len(channels))
         self.restoration = restoration
 
     def pad(self, image: Tensor) -> Tensor:
@@ -66,12 +67,12 @@ class ImageModel(nn.Module):
         )
 
     def scale(self, latents: Sequence[Tensor], rate: RateVector) -> list[Tensor]:
-        """Latents to quantiser steps."""
+        """Latents to the units of their symbols."""
         return [y / step for y, step in zip(latents, self.gains.steps(rate), strict=True)]
 
     def unscale(self, symbols: Sequence[Tensor], rate: RateVector) -> list[Tensor]:
-        """Symbols (quantiser steps) to latents."""
-        return [q * step for q, step in zip(symbols, self.gains.steps(rate), strict=True)]
+        """Symbols to latents."""
+        return self.gains.dequantise(symbols, rate)
 
     def decoded(self, symbols: Sequence[Tensor], rate: RateVector) -> Tensor:
         """Symbols to the picture (B, 3, H, W) in 0..255, not yet clamped."""

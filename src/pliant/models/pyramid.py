@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pliant.layers.quantize import Points
+from pliant.layers.trellis import HALF_STEP, ONE
 from pliant.models.base import ImageModel
-from pliant.priors.pyramid import PyramidPrior
+from pliant.priors.pyramid import LOW_UNIT, PICTURE_UNIT, PyramidPrior
 from pliant.transforms.pyramid import LEVELS, MULTIPLE, PyramidTransform
 from pliant.transforms.restoration import Restoration
 
@@ -26,4 +28,5 @@ class PyramidModel(ImageModel):
             PyramidPrior((widths[0], widths[1], widths[2])),
             [3, *[9] * LEVELS],
             Restoration(restoration),
+            [Points(HALF_STEP * LOW_UNIT / PICTURE_UNIT), *[Points(HALF_STEP, ONE)] * LEVELS],
         )

@@ -77,7 +77,7 @@ def _around(
 
 
 class LowBandPrior(nn.Module):
-    """Prior of the coarsest low band (B, 3, h, w), in quantiser steps."""
+    """Prior of the coarsest low band (B, 3, h, w), whose symbols are plain integers."""
 
     GROUPS = 10  # the first grid, then three rounds of three passes
 

@@ -24,7 +24,9 @@ from pliant.priors.walk import Schedule, Step
 LEVELS = 5
 MULTIPLE = 2 ** (LEVELS + 1)  # pictures are padded to it
 STATE = 32
-PICTURE_UNIT = 4.0  # the picture so far is held in quarter steps
+# The picture so far is held in quarter steps. The details' symbols are half-steps on the trellis,
+# the coarsest band's three quarters of a step, which is about a step of plain quantisation.
+PICTURE_UNIT, LOW_UNIT = 2.0, 3.0
 LUMA, CHROMA = slice(0, 3), slice(3, 9)
 
 Pass = tuple[slice, Cells]  # colours x bands, cells
@@ -121,7 +123,7 @@ class PyramidPrior(nn.Module):
         batch, device = len(rate.rate), rate.rate.device
         low = new(batch, 3, height >> LEVELS, width >> LEVELS, device=device)
         yield from self.low.schedule(low, rate)
-        picture = (low * PICTURE_UNIT).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
+        picture = (low * LOW_UNIT).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
         grid = (height >> (LEVELS + 1), width >> (LEVELS + 1))
         parent = new(batch, 9, *grid, device=device)
         state = new(batch, STATE, *grid, device=device)

@@ -48,7 +48,7 @@ def local_contrast(picture: Tensor) -> Tensor:
 class Context:
     """What one level sees of the coarser ones; its own grid is h x w."""
 
-    parent: Tensor  # (B, 9, h, w) integer symbols
+    parent: Tensor  # (B, 9, h, w) symbols, integers
     picture: Tensor  # (B, 3, 2h, 2w) integers in quarter steps
     state: Tensor  # (B, ., h, w) or half of it in both directions: activations
 
@@ -113,7 +113,7 @@ class _Plain:
     def step(self, out: Tensor, scale: Tensor) -> Step:
         mean, correction = out.chunk(2, 1)
         index, mean = distribution(mean, correction * CORRECTION_UNIT, scale)
-        return Step(index=index, mean=mean)
+        return Step(index=index, mean=mean, on_trellis=True)
 
     def tell(self, symbols: Tensor) -> None:
         self.known.append(magnitudes(symbols, self.dtype))
@@ -165,7 +165,7 @@ class _Compiled:
         source, scales, *targets = (loops.positions(x) for x in arrays)
         arguments = source, np.float32(CORRECTION_UNIT), scales, *targets
         loops.in_slices(self.loops.distribute, self.count, scale.shape[1], *arguments)
-        return Step(index=index, mean=mean)
+        return Step(index=index, mean=mean, on_trellis=True)
 
     def tell(self, symbols: Tensor) -> None:
         source = loops.positions(loops.channels_last(symbols.to(torch.int32)))

@@ -18,8 +18,9 @@ from torch import Tensor
 from pliant.entropy import rans
 from pliant.entropy.tables import SYMBOL_LIMIT, Tables
 from pliant.errors import DamagedError
+from pliant.layers import trellis
 from pliant.layers.exact import RateVector
-from pliant.layers.quantize import choose_integers, choose_symbols, laplace_bits
+from pliant.layers.quantize import choose_symbols, symbol_bits
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Step:
         index: (B, C, H, W) table index (scale), integers in [0, SCALES), float32 or uint8.
         mean: (B, C, H, W) means in 1/16 steps, integers, float32 or, with uint8 indices, int16.
         wide: whether means may leave 16 bits; the coder then gets only their fractions.
+        on_trellis: whether symbols are half-steps on the trellis of `entropy/trellis.py`.
     """
 
     index: Tensor
     mean: Tensor
     wide: bool = False
+    on_trellis: bool = False
 
     def centred(self) -> tuple[Tensor, Tensor]:
         """(centre, mean for the coder): what is subtracted from symbols, and the mean that is left.
@@ -46,6 +49,25 @@ class Step:
         centre = torch.floor((self.mean + 8) / 16)
         return centre, self.mean - 16 * centre
 
+    def choose(self, part: Tensor, strength: float) -> Tensor:
+        """The symbols (B, C, H, W) for latents in the symbols' unit, by rate and distortion.
+
+        Args:
+            strength: of rate; 1 follows the slope of the rate-distortion curve at high rate, 0
+                leaves error alone.
+        """
+        part = part.contiguous(memory_format=torch.channels_last)  # mixed layouts are slow
+        if self.on_trellis:
+            chosen = trellis.choose(part, self.mean, self.index, strength, LARGEST)
+            return chosen.to(part.device)
+        mean, index = (x.detach().float() for x in (self.mean, self.index))
+        return choose_symbols(part, mean, index, strength).clamp_(-LARGEST, LARGEST)
+
+    def bits(self, symbols: Tensor) -> Tensor:
+        """Ideal cost of symbols (B, C, H, W), each; differentiable in mean and index."""
+        cost = trellis.bits if self.on_trellis else symbol_bits
+        return cost(symbols, self.mean, self.index)
+
 
 LARGEST = SYMBOL_LIMIT // 2  # of a symbol; its distance to any mean then fits the coder
 
@@ -53,7 +75,7 @@ Schedule = Generator[Step, Tensor, None]
 
 
 class Prior(Protocol):
-    """What the drivers need of a prior; `latents` are coarse first, in quantiser steps.
+    """What the drivers need of a prior; latents are coarse first, in the units of their symbols.
 
     Attributes:
         dtype: of activations: float32, bfloat16 (training) or uint8 (int8 kernels).
@@ -91,8 +113,8 @@ def bits(
     """Ideal cost of the latents, differentiable in the prior, and the symbols that were chosen.
 
     Args:
-        latents: real tensors in quantiser steps.
-        strength: of rate-distortion-optimised rounding, see `choose_symbols`.
+        latents: real tensors in the units of their symbols.
+        strength: of rate when symbols are chosen, see `Step.choose`.
 
     Returns:
         (B,) bits of each picture, and the symbols as one tensor per step.
@@ -104,17 +126,11 @@ def bits(
     for part in prior.split(latents):
         if step is None:
             raise ValueError("the prior's schedule ended before its latents")
-        part = _like_the_networks(part.detach())
-        symbols = choose_symbols(part, step.mean.detach(), step.index.detach(), strength)
-        total = total.to(part.device) + laplace_bits(symbols, step.mean, step.index).sum((1, 2, 3))
+        symbols = step.choose(part.detach(), strength).float()
+        total = total.to(part.device) + step.bits(symbols).sum((1, 2, 3))
         chosen.append(symbols)
         step = _advance(schedule, symbols)
     return total, chosen
-
-
-def _like_the_networks(part: Tensor) -> Tensor:
-    """Into the layout of the networks' outputs: mixed layouts would slow every operation down."""
-    return part.contiguous(memory_format=torch.channels_last)
 
 
 def _flat(x: Tensor, dtype: torch.dtype) -> np.ndarray:
@@ -127,13 +143,6 @@ def _unflat(values: np.ndarray, like: Tensor) -> Tensor:
     batch, channels, height, width = like.shape
     rows = torch.from_numpy(values).view(batch, height, width, channels).permute(0, 3, 1, 2)
     return rows.to(like.device, torch.float32) if like.is_floating_point() else rows
-
-
-def _choose(part: Tensor, step: Step, strength: float) -> Tensor:
-    if step.index.dtype == torch.uint8:
-        return choose_integers(part, step.mean, step.index, strength, LARGEST)
-    chosen = choose_symbols(part, step.mean, step.index, strength)
-    return chosen.clamp_(-LARGEST, LARGEST)
 
 
 @torch.inference_mode()
@@ -149,8 +158,8 @@ def write(
     """Chooses the symbols of one tile (B = 1) and codes them, with a hash of all of them.
 
     Args:
-        latents: real tensors in quantiser steps.
-        strength: of rate-distortion-optimised rounding, see `choose_symbols`.
+        latents: real tensors in the units of their symbols.
+        strength: of rate when symbols are chosen, see `Step.choose`.
         hash_start: binds the stream to what surrounds it; `read` must get the same.
     """
     schedule = prior.schedule(size, rate)
@@ -159,10 +168,11 @@ def write(
     for part in prior.split(latents):
         if step is None:
             raise ValueError("the prior's schedule ended before its latents")
-        chosen = _choose(_like_the_networks(part), step, strength)
+        chosen = step.choose(part, strength)
         centre, mean = step.centred()
         symbols = _flat(chosen - centre if step.wide else chosen, torch.int32)
-        encoder.add(symbols, _flat(step.index, torch.uint8), _flat(mean, torch.int16))
+        index = _flat(step.index, torch.uint8)
+        encoder.add(symbols, index, _flat(mean, torch.int16), step.on_trellis)
         step = _advance(schedule, chosen)
     return encoder.finish(encoder.hash)
 
@@ -176,7 +186,7 @@ def read(
     tables: Tables,
     hash_start: int = rans.HASH_START,
 ) -> list[Tensor]:
-    """Decodes what `write` wrote: integer latents, coarse first.
+    """Decodes what `write` wrote: symbols as latents, integers, coarse first.
 
     Raises:
         DamagedError: the stream is damaged, belongs elsewhere or was written with other weights.
@@ -187,7 +197,8 @@ def read(
     parts: list[Tensor] = []
     while step is not None:
         centre, mean = step.centred()
-        values = decoder.read(_flat(step.index, torch.uint8), _flat(mean, torch.int16))
+        index = _flat(step.index, torch.uint8)
+        values = decoder.read(index, _flat(mean, torch.int16), step.on_trellis)
         symbols = _unflat(values, step.index)
         if step.wide:
             symbols = symbols + centre

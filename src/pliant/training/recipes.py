@@ -38,9 +38,9 @@ class Recipe:
         learning_rate, matrix_learning_rate: see `Optimiser`.
         final_learning_rate: share of the learning rates that is left at the end of the cosine.
         warmup: steps over which the learning rates rise.
-        plain_share: share of the schedule with plain rounding, before rate-distortion-optimised
-            rounding starts.
-        strength: of rate-distortion-optimised rounding.
+        plain_share: share of the schedule in which symbols are chosen by error alone, before their
+            rate counts as well.
+        strength: of rate when symbols are chosen, see `Step.choose`.
         lossless_share: how often a crop of a finer rate than `high_rate` comes from losslessly
             stored photos only.
         clip: largest norm of a tensor's gradient, as a multiple of its own running mean.

@@ -73,7 +73,7 @@ def contrast(picture: Tensor, step: Tensor, dtype: torch.dtype) -> Tensor:
 
     Args:
         picture: (B, 3, H, W) in 0..255.
-        step: (B,) quantiser steps, the unit of the differences.
+        step: (B,) steps as in `step_size`, the unit of the differences.
 
     Returns:
         (B, 24, H/2, W/2): companded positive parts, then negative parts.

@@ -1,0 +1,245 @@
+"""The loops of trellis-coded quantisation (numba): the encoder's search, and what values stand for.
+
+`trellis.py` makes their tables and calls them; `entropy/trellis.py` describes the trellis. The
+search takes `LANES` segments at once, so that one vector instruction serves a state in all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pliant.entropy.jit import jit
+from pliant.entropy.trellis import HALF, NEXT, SEGMENT, ZERO_MEANS
+
+_F, _I, _U = np.float32, np.int32, np.uint32
+_ZERO, _ONE = _F(0), _F(1)
+_HALF, _QUARTER, _EIGHTH = _F(1 / 2), _F(1 / 4), _F(1 / 8)
+
+LANES = 16
+DISTANCES = 64  # to the mean, in 1/16 steps, that have a cost of their own
+MOST = 4  # indices from -4 to 4 do, too, where the mean is within a step of zero
+QUIET_MEANS = 2  # up to it, and with small latents, only zeros are tried
+_UNREACHED = _F(1e30)
+
+_STATES = np.array(NEXT, np.uint8)
+# For each state the two that lead to it, as 4 * state + parity.
+_BEFORE = np.array(
+    [[4 * s + p for s in range(8) for p in range(2) if NEXT[s][p] == t] for t in range(8)], np.int64
+)
+
+
+@jit
+def _regular_bits(distance: Any, s: Any, regular: Any, slope: Any) -> Any:
+    """Of an index at a distance (1/16 steps) from the mean, in a regular quantiser."""
+    d = _U(abs(distance))
+    if d < DISTANCES:
+        return regular[s, d]
+    return regular[s, DISTANCES - 1] + _F(d - _U(DISTANCES - 1)) * slope[s]
+
+
+@jit
+def _second_bits(index: Any, mean: Any, s: Any, near: Any, regular: Any, slope: Any) -> Any:
+    """Of an index of the second quantiser; mean >= 0."""
+    if mean >= ZERO_MEANS:
+        return _regular_bits(_I(16) * index - mean - _I(HALF), s, regular, slope)
+    inner = min(max(index, _I(-MOST)), _I(MOST))
+    return near[s, _U(mean), 1, _U(inner + _I(MOST))] + _F(_I(16) * abs(index - inner)) * slope[s]
+
+
+@jit
+def _second_value(index: Any) -> Any:
+    return _I(2) * index - _I(index > 0) + _I(index < 0)
+
+
+@jit
+def _weigh(
+    latents: Any,
+    index: Any,
+    mean: Any,
+    price: Any,
+    one: Any,
+    limit: Any,
+    quiet: Any,
+    shrink: Any,
+    regular: Any,
+    slope: Any,
+    near: Any,
+    costs: Any,
+    options: Any,
+) -> None:
+    """The best value of each quantiser and parity, and its cost, for each latent of a segment.
+
+    costs: float32 [N, 4], small, as sums of them must stay exact enough. options: int16 [N, 4].
+    """
+    for p in range(len(latents)):
+        y = min(max(latents[p], -limit), limit)
+        s, m = index[p], _I(mean[p])
+        sign = _I(-1) if m < 0 else _I(1)  # turned so that the mean is positive
+        y, m = y * _F(sign), m * sign
+        if abs(y) < quiet[s] and m <= QUIET_MEANS:
+            options[p, 0] = options[p, 2] = 0
+            error = price * y * y
+            costs[p, 0] = near[s, _U(m), 0, MOST] + error
+            costs[p, 2] = near[s, _U(m), 1, MOST] + error
+            costs[p, 1] = costs[p, 3] = _UNREACHED
+            continue
+        # Rate pulls towards the mean; of each parity the nearest to where it gets is taken.
+        away = y - _F(m) * _EIGHTH
+        pull = min(abs(away), shrink[s])
+        goal = y - pull if away > 0 else y + pull
+        k = _I(np.floor(goal * _HALF))
+        j = _I(np.floor((goal + (_ONE if goal >= 0 else -_ONE)) * _HALF))
+        if m < ZERO_MEANS and abs(goal) < _F(2 * MOST - 1):
+            row = near[s, _U(m)]
+            at, beside = _U(k + _I(MOST)), _U(j + _I(MOST))
+            a, b = row[0, at], row[0, at + _U(1)]
+            c, d = row[1, beside], row[1, beside + _U(1)]
+        else:
+            a = _regular_bits(_I(16) * k - m, s, regular, slope)
+            b = _regular_bits(_I(16) * k - m + _I(16), s, regular, slope)
+            c = _second_bits(j, m, s, near, regular, slope)
+            d = _second_bits(j + _I(1), m, s, near, regular, slope)
+        lower, upper, odd = k + k, k + k + _I(2), k & _I(1)
+        costs[p, odd] = a + price * (y - _F(lower)) * (y - _F(lower))
+        costs[p, odd ^ 1] = b + price * (y - _F(upper)) * (y - _F(upper))
+        options[p, odd], options[p, odd ^ 1] = sign * lower, sign * upper
+        lower, upper = _second_value(j), _second_value(j + _I(1))
+        below, above = _F(lower), _F(upper)
+        below = below * one if abs(lower) == 1 else below
+        above = above * one if abs(upper) == 1 else above
+        odd = j & _I(1)
+        costs[p, 2 + odd] = c + price * (y - below) * (y - below)
+        costs[p, 2 + (odd ^ 1)] = d + price * (y - above) * (y - above)
+        options[p, 2 + odd], options[p, 2 + (odd ^ 1)] = sign * lower, sign * upper
+
+
+@jit
+def _advance(before: Any, costs: Any, after: Any, taken: Any) -> None:
+    """One symbol of all lanes; `taken` gets a bit for each state: by which of its two ways.
+
+    before, after: float32 [8 * LANES]; costs: float32 [4 * LANES]; taken: uint8 [LANES].
+    """
+    for lane in range(LANES):
+        c0, c1, c2, c3 = (
+            before[lane], before[LANES + lane], before[2 * LANES + lane], before[3 * LANES + lane]
+        )  # fmt: skip
+        c4, c5, c6, c7 = (
+            before[4 * LANES + lane], before[5 * LANES + lane],
+            before[6 * LANES + lane], before[7 * LANES + lane],
+        )  # fmt: skip
+        e0, e1 = costs[lane], costs[LANES + lane]
+        f0, f1 = costs[2 * LANES + lane], costs[3 * LANES + lane]
+        a0, b0, a1, b1 = c0 + e0, c4 + e1, c2 + e0, c6 + e1
+        a2, b2, a3, b3 = c0 + e1, c4 + e0, c2 + e1, c6 + e0
+        a4, b4, a5, b5 = c3 + f1, c5 + f0, c1 + f0, c7 + f1
+        a6, b6, a7, b7 = c3 + f0, c5 + f1, c1 + f1, c7 + f0
+        ways = (
+            (_I(1) if b0 < a0 else _I(0)) | (_I(2) if b1 < a1 else _I(0))
+            | (_I(4) if b2 < a2 else _I(0)) | (_I(8) if b3 < a3 else _I(0))
+            | (_I(16) if b4 < a4 else _I(0)) | (_I(32) if b5 < a5 else _I(0))
+            | (_I(64) if b6 < a6 else _I(0)) | (_I(128) if b7 < a7 else _I(0))
+        )  # fmt: skip
+        taken[lane] = np.uint8(ways)
+        after[lane] = b0 if b0 < a0 else a0
+        after[LANES + lane] = b1 if b1 < a1 else a1
+        after[2 * LANES + lane] = b2 if b2 < a2 else a2
+        after[3 * LANES + lane] = b3 if b3 < a3 else a3
+        after[4 * LANES + lane] = b4 if b4 < a4 else a4
+        after[5 * LANES + lane] = b5 if b5 < a5 else a5
+        after[6 * LANES + lane] = b6 if b6 < a6 else a6
+        after[7 * LANES + lane] = b7 if b7 < a7 else a7
+
+
+@jit
+def search(
+    first: Any,
+    last: Any,
+    latents: Any,
+    index: Any,
+    mean: Any,
+    price: Any,
+    one: Any,
+    limit: Any,
+    quiet: Any,
+    shrink: Any,
+    regular: Any,
+    slope: Any,
+    near: Any,
+    values: Any,
+) -> None:
+    """The values of least cost, bits + error**2 * price: Viterbi's algorithm.
+
+    latents: float32 [B, N], in half-steps; index: uint8 [B, N]; mean: int16 [B, N]; values: int32
+    [B, N]. The numbers first to last are groups of `LANES` segments, counted through all rows. See
+    `trellis.Costs` for the tables.
+    """
+    length = latents.shape[1]
+    groups = (length + LANES * SEGMENT - 1) // (LANES * SEGMENT)
+    longest = min(length, SEGMENT)
+    weighed = np.empty((longest, 4), _F)
+    options = np.empty((LANES, longest, 4), np.int16)
+    costs = np.zeros((longest, 4 * LANES), _F)
+    taken = np.empty((longest, LANES), np.uint8)
+    paths, others = np.empty(8 * LANES, _F), np.empty(8 * LANES, _F)
+    for number in range(first, last):
+        b, start = number // groups, number % groups * LANES * SEGMENT
+        for lane in range(LANES):
+            begin = min(start + lane * SEGMENT, length)
+            end = min(begin + SEGMENT, length)
+            _weigh(
+                latents[b, begin:end], index[b, begin:end], mean[b, begin:end], price, one, limit,
+                quiet, shrink, regular, slope, near, weighed, options[lane],
+            )  # fmt: skip
+            # Beyond a segment's end nothing costs anything, so paths stay as they are.
+            for k in range(4):
+                for p in range(end - begin):
+                    costs[p, k * LANES + lane] = weighed[p, k]
+                for p in range(end - begin, longest):
+                    costs[p, k * LANES + lane] = _ZERO
+        paths[:] = _UNREACHED
+        paths[:LANES] = _ZERO
+        for p in range(longest):
+            _advance(paths, costs[p], others, taken[p])
+            paths, others = others, paths
+        for lane in range(LANES):
+            begin = start + lane * SEGMENT
+            state = np.argmin(paths[lane::LANES])
+            for p in range(longest - 1, -1, -1):
+                before = _BEFORE[state, (np.int64(taken[p, lane]) >> state) & 1]
+                state = before >> 2
+                if begin + p < length:
+                    values[b, begin + p] = options[lane, p, 2 * (state & 1) + (before & 1)]
+
+
+@jit
+def cells(first: Any, last: Any, values: Any, mean: Any, low: Any, high: Any) -> None:
+    """What part of a distribution each value stands for, in steps: as the tables have it.
+
+    values: int32 [B, N]; mean: int16 [B, N]; low, high: float32 [B, N]; for rows first to last.
+    """
+    for b in range(first, last):
+        state = 0
+        for p in range(values.shape[1]):
+            if p % SEGMENT == 0:
+                state = 0
+            value, m = values[b, p], mean[b, p]
+            sign = (value > 0) - (value < 0)
+            magnitude = abs(value)
+            if not state & 1:
+                index = value >> 1
+                low[b, p], high[b, p] = _F(index) - _HALF, _F(index) + _HALF
+            else:
+                index = (value + sign) >> 1
+                if abs(m) >= ZERO_MEANS:
+                    low[b, p] = _F(index - 1 if m > 0 else index)
+                    high[b, p] = low[b, p] + _ONE
+                elif not value:
+                    low[b, p], high[b, p] = -_QUARTER, _QUARTER
+                else:
+                    inner = max(_F(magnitude - 1) * _HALF, _QUARTER)
+                    outer = _F(magnitude + 1) * _HALF
+                    low[b, p] = inner if value > 0 else -outer
+                    high[b, p] = outer if value > 0 else -inner
+            state = _STATES[state, index & 1]
