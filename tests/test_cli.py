@@ -435,3 +435,12 @@ def test_help_and_info_start_fast() -> None:
             user = after.children_user - before.children_user
             seconds.append(user + after.children_system - before.children_system)
         assert min(seconds) < 0.15
+
+
+def test_a_process_gives_the_exit_code_and_all_of_its_output() -> None:
+    command = [sys.executable, "-m", "pliant"]
+    helped = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert helped.stdout.rstrip().endswith("130 interrupted.")
+    failed = subprocess.run([*command, "info", "no.pli"], capture_output=True, text=True)
+    assert failed.returncode == 3
+    assert failed.stderr.startswith("pliant: error: no.pli: cannot be read")

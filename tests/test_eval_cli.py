@@ -263,7 +263,7 @@ def test_an_interrupt_ends_the_run_and_it_goes_on(folder: Path, reports: Reports
         start_new_session=True,
     )
     journal = folder / "pliant-eval" / JOURNAL
-    while process.poll() is None and not journal.exists():
+    while process.poll() is None and not (journal.exists() and journal.stat().st_size):
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, text = process.communicate(timeout=60)

@@ -1,5 +1,5 @@
 """``python -m pliant``."""
 
-from pliant.cli.main import main
+from pliant.cli.main import program
 
-raise SystemExit(main())
+program()

@@ -18,6 +18,7 @@ _ZERO, _ONE = _F(0), _F(1)
 _HALF, _QUARTER, _EIGHTH = _F(1 / 2), _F(1 / 4), _F(1 / 8)
 
 LANES = 16
+_BLOCK = 64  # symbols of all lanes whose costs stay in the first cache
 DISTANCES = 64  # to the mean, in 1/16 steps, that have a cost of their own
 MOST = 4  # indices from -4 to 4 do, too, where the mean is within a step of zero
 QUIET_MEANS = 2  # up to it, and with small latents, only zeros are tried
@@ -178,39 +179,39 @@ def search(
     length = latents.shape[1]
     groups = (length + LANES * SEGMENT - 1) // (LANES * SEGMENT)
     longest = min(length, SEGMENT)
-    weighed = np.empty((longest, 4), _F)
-    options = np.empty((LANES, longest, 4), np.int16)
-    costs = np.zeros((longest, 4 * LANES), _F)
+    options = np.empty((longest, LANES, 4), np.int16)
+    costs = np.empty((_BLOCK, 4 * LANES), _F)
     taken = np.empty((longest, LANES), np.uint8)
     paths, others = np.empty(8 * LANES, _F), np.empty(8 * LANES, _F)
+    states = np.empty(LANES, np.int64)
     for number in range(first, last):
         b, start = number // groups, number % groups * LANES * SEGMENT
-        for lane in range(LANES):
-            begin = min(start + lane * SEGMENT, length)
-            end = min(begin + SEGMENT, length)
-            _weigh(
-                latents[b, begin:end], index[b, begin:end], mean[b, begin:end], price, one, limit,
-                quiet, shrink, regular, slope, near, weighed, options[lane],
-            )  # fmt: skip
-            # Beyond a segment's end nothing costs anything, so paths stay as they are.
-            for k in range(4):
-                for p in range(end - begin):
-                    costs[p, k * LANES + lane] = weighed[p, k]
-                for p in range(end - begin, longest):
-                    costs[p, k * LANES + lane] = _ZERO
         paths[:] = _UNREACHED
         paths[:LANES] = _ZERO
-        for p in range(longest):
-            _advance(paths, costs[p], others, taken[p])
-            paths, others = others, paths
+        for block in range(0, longest, _BLOCK):
+            count = min(_BLOCK, longest - block)
+            costs[:] = _ZERO  # beyond a segment's end, so that paths stay as they are there
+            for lane in range(LANES):
+                begin = min(start + lane * SEGMENT + block, length)
+                end = min(begin + count, length)
+                _weigh(
+                    latents[b, begin:end], index[b, begin:end], mean[b, begin:end], price, one,
+                    limit, quiet, shrink, regular, slope, near, costs[:, lane::LANES],
+                    options[block:, lane],
+                )  # fmt: skip
+            for p in range(count):
+                _advance(paths, costs[p], others, taken[block + p])
+                paths, others = others, paths
         for lane in range(LANES):
-            begin = start + lane * SEGMENT
-            state = np.argmin(paths[lane::LANES])
-            for p in range(longest - 1, -1, -1):
+            states[lane] = np.argmin(paths[lane::LANES])
+        for p in range(longest - 1, -1, -1):
+            for lane in range(LANES):
+                state = states[lane]
                 before = _BEFORE[state, (np.int64(taken[p, lane]) >> state) & 1]
-                state = before >> 2
-                if begin + p < length:
-                    values[b, begin + p] = options[lane, p, 2 * (state & 1) + (before & 1)]
+                states[lane] = before >> 2
+                at = start + lane * SEGMENT + p
+                if at < length:
+                    values[b, at] = options[p, lane, (before >> 1 & 2) + (before & 1)]
 
 
 @jit
