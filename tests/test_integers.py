@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -86,3 +88,16 @@ def test_distribution_rounds_twice_and_clamps() -> None:
     assert found[0].tolist() == [3] * 5
     for gradient in found[1:]:  # an index at its end is not pushed further out
         assert (gradient * 16).tolist() == [0, 0, 1, 1, 0]
+
+
+def test_gradients_of_signed_planes() -> None:
+    """The slope of 16 log2(1 + |x|) in the plane of its sign; half of both at zero."""
+    x = torch.tensor([-6.0, -1.0, 0.0, 3.0]).view(1, 1, 1, 4)
+    learnt = x.clone().requires_grad_()
+    planes = signed_planes(learnt, torch.float32)
+    assert torch.equal(planes, signed_planes(x, torch.float32))
+    planes.backward(torch.tensor([2.0, 5.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4))
+    assert learnt.grad is not None
+    slope = 16 / (math.log(2) * (1 + x.abs()))
+    sides = torch.tensor([-5.0, -5.0, -1.5, 2.0]).view_as(x)
+    assert torch.allclose(learnt.grad, slope * sides)

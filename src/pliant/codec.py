@@ -134,7 +134,8 @@ class Codec:
                 if header.tile_count == 1:
                     return part
                 # symbols fit into 16 bits: half the memory until the last tile has been read
-                whole = whole or tiles.canvas(part, tile, height, width, torch.int16)
+                dtype = torch.int16 if model.portable else torch.float32
+                whole = whole or tiles.canvas(part, tile, height, width, dtype)
                 tiles.paste(whole, tile, height, part)
         return whole
 

@@ -18,7 +18,7 @@ distribution at run time, so every machine has the same tables.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -115,6 +115,24 @@ class Tables:
         offsets = np.cumsum([0] + [len(c) for c in counts])
         return cls(
             np.concatenate(counts), offsets.astype(np.int32), index, np.array(golomb, np.uint8)
+        )
+
+    @classmethod
+    def listed(cls, masses: Sequence[Array]) -> Tables:
+        """One table for each list of masses: in zigzag order, the escape's last.
+
+        Table t serves scale index t // 16 with the mean t % 16 - 8: symbols that are counted from
+        a centre of their own need no means. There is no second family.
+        """
+        rows = -(-len(masses) // MEAN_UNIT)
+        index = np.minimum(np.arange(rows * MEAN_UNIT), len(masses) - 1).astype(np.uint16)
+        offsets = np.cumsum([0] + [len(m) for m in masses]).astype(np.int32)
+        golomb = [max(0, min(GOLOMB_LIMIT, int(np.log2(len(m))) - 3)) for m in masses]
+        return cls(
+            np.concatenate([_quantise(m) for m in masses]),
+            offsets,
+            np.tile(index.reshape(rows, MEAN_UNIT), (2, 1)),
+            np.array(golomb, np.uint8),
         )
 
     def to_arrays(self) -> dict[str, Array]:

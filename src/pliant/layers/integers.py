@@ -108,6 +108,29 @@ class _Distribution(torch.autograd.Function):
         return grads[1], inward, inward
 
 
+class _SignedPlanes(torch.autograd.Function):
+    """Companded positive and negative parts, with the slope of the logarithm that they stand for.
+
+    At zero, where both parts could begin, a value gets half of what each says: otherwise nothing
+    that is zero everywhere could learn to say something.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        y = compand(x.abs())
+        return torch.cat((y * (x > 0), y * (x < 0)), 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        positive, negative = grad.chunk(2, 1)
+        share = 0.5 * (1 + x.sign())
+        slope = 16 / 0.6931472 / (1 + x.abs())
+        out: Tensor = slope * (positive * share - negative * (1 - share))
+        return out
+
+
 class _LogIndex(torch.autograd.Function):
     """80 * log2(m), piecewise linear between powers of two, rounded down to an integer."""
 
@@ -169,6 +192,8 @@ def signed_planes(x: Tensor, dtype: torch.dtype) -> Tensor:
 
     Companded positive part first, then negative part: exact layers take no signed input.
     """
+    if x.requires_grad:  # the transform is trained as well
+        return apply(_SignedPlanes, x).to(dtype)
     y = compand(x.abs()).to(dtype)
     return torch.cat((y * (x > 0), y * (x < 0)), 1)
 

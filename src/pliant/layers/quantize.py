@@ -98,6 +98,21 @@ def _dequantise(symbols: Tensor, step: Tensor, one: float) -> Tensor:
     return latents
 
 
+class UnitGains(Gains):
+    """Steps of one at every rate, for models that are trained for a single one.
+
+    Args:
+        latents: how many.
+    """
+
+    def __init__(self, latents: int) -> None:
+        super().__init__([], [Points()] * latents)
+
+    def steps(self, rate: RateVector) -> list[Tensor]:
+        """See `Gains.steps`."""
+        return [torch.ones((1, 1, 1, 1), device=rate.rate.device)] * len(self.points)
+
+
 class _LaplaceBits(torch.autograd.Function):
     """-log2 of the mass of a Laplacian between two bounds, with analytic gradients.
 
@@ -143,7 +158,13 @@ def laplace_bits(low: Tensor, high: Tensor, mean: Tensor, index: Tensor) -> Tens
 
 
 def symbol_bits(q: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-    """Ideal cost in bits of symbols q that stand for [q - 1/2, q + 1/2]; see `laplace_bits`."""
+    """Ideal cost in bits of symbols q that stand for [q - 1/2, q + 1/2]; see `laplace_bits`.
+
+    Where q has a gradient, as the surrogates of training do, it gets one.
+    """
+    if q.requires_grad:  # to move a value is to move the mean the other way
+        half = q.new_full((), 0.5)
+        return laplace_bits(-half, half, mean - q * MEAN_UNIT, index)
     return laplace_bits(q - 0.5, q + 0.5, mean, index)
 
 

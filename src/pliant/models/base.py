@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pliant.entropy.tables import Tables
 from pliant.layers.exact import RateVector
 from pliant.layers.quantize import Gains, Points
-from pliant.priors.walk import Prior, bits
+from pliant.priors.walk import Prior, bits, noisy
 from pliant.transforms.restoration import Restoration
 
 
@@ -37,12 +38,14 @@ class ImageModel(nn.Module):
     Attributes:
         multiple: pictures are padded to multiples of it in both directions.
         portable: whether the prior is exact, so that files decode on every machine.
+        single_rate: whether the rate parameter has no effect.
         strength: of rate when the encoder chooses symbols, see `Step.choose`.
         restoration: what improves the picture after the synthesis, if the model has it.
     """
 
     multiple: int = 64
     portable: bool = True
+    single_rate: bool = False
     strength: float = 1.0
 
     def __init__(
@@ -52,11 +55,12 @@ class ImageModel(nn.Module):
         channels: Sequence[int],
         restoration: Restoration | None = None,
         points: Sequence[Points] | None = None,
+        gains: Gains | None = None,
     ) -> None:
         super().__init__()
         self.transform: Transform = transform  # type: ignore[assignment]
         self.prior: Prior = prior  # type: ignore[assignment]
-        self.gains = Gains(channels, points or [Points()] * len(channels))
+        self.gains = gains or Gains(channels, points or [Points()] * len(channels))
         self.restoration = restoration
 
     def pad(self, image: Tensor) -> Tensor:
@@ -103,3 +107,17 @@ class ImageModel(nn.Module):
             latents = self.scale(self.transform.analysis(image), rate)
         total, parts = bits(self.prior, latents, size, rate, strength)
         return total, self.decoded(self.prior.merge(parts, size), rate)
+
+    def surrogate(self, image: Tensor, rate: RateVector) -> tuple[Tensor, Tensor]:
+        """As `round_trip`, with gradients for every part of the model: see `walk.noisy`."""
+        size = (image.shape[2], image.shape[3])
+        latents = self.scale(self.transform.analysis(image), rate)
+        total, values = noisy(self.prior, latents, size, rate)
+        return total, self.decoded(values, rate)
+
+    def tables(self) -> Tables:
+        """The probability tables of the trained model, made once, to be stored with its weights."""
+        return Tables.laplace()
+
+    def settle(self) -> None:
+        """Brings what only follows from the trained parameters up to date with them."""

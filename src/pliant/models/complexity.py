@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from pliant.layers.exact import RateVector
 from pliant.models.base import ImageModel
+from pliant.priors.walk import Prior, RealPrior
 from pliant.units import RATE_MAX
 
-_SIZE = 512
+_SIZE = 64  # counts are per pixel, so the smallest picture of every model will do
 
 
 @contextmanager
@@ -44,8 +45,9 @@ def _counting(counter: list[int]) -> Iterator[None]:
 def macs_per_pixel(model: ImageModel) -> tuple[float, float]:
     """(encoder, decoder) multiply-accumulates per pixel of the picture.
 
-    Counts convolutions, and the lifting steps of a wavelet as the model states them
-    (`lifting_macs`).
+    Counts convolutions, transposed ones by their input, masked ones as dense, divisive
+    normalisation as its 1x1 convolution, and the lifting steps of a wavelet as the model states
+    them (`lifting_macs`). The prior counts on both sides.
     """
     model.eval()
     fastest, model.dtype = model.dtype, torch.float32  # where the counter can see
@@ -58,16 +60,24 @@ def macs_per_pixel(model: ImageModel) -> tuple[float, float]:
     analysis = counts[0] / _SIZE**2 + lifting
     prior = [0]
     with _counting(prior):
-        schedule = model.prior.schedule((_SIZE, _SIZE), vector)
-        step = next(schedule)
-        while True:
-            try:
-                step = schedule.send(torch.zeros_like(step.index))
-            except StopIteration:
-                break
+        _run(model.prior, latents, vector)
     synthesis = [0]
     with _counting(synthesis):
         model.decoded(latents, vector)
     model.dtype = fastest
     coding = prior[0] / _SIZE**2
     return analysis + coding, coding + synthesis[0] / _SIZE**2 + lifting
+
+
+def _run(prior: Prior, latents: Sequence[Tensor], vector: RateVector) -> None:
+    """Lets the prior say all of its steps."""
+    if isinstance(prior, RealPrior):
+        prior.parallel(latents, (_SIZE, _SIZE), vector)
+        return
+    schedule = prior.schedule((_SIZE, _SIZE), vector)
+    step = next(schedule)
+    while True:
+        try:
+            step = schedule.send(torch.zeros_like(step.index))
+        except StopIteration:
+            return

@@ -19,6 +19,7 @@ from pliant.models import weights
 from pliant.models.base import ImageModel
 from pliant.models.complexity import macs_per_pixel
 from pliant.models.pyramid import PyramidModel
+from pliant.models.zoo import ZOO
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Entry:
 
     Attributes:
         sha256: of the weight file; the first eight digits are the model id in files.
+        qualities: the published ones that have this size, if any has.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Entry:
     file: str = ""
     sha256: str = ""
     licence: str = "Apache-2.0"
+    qualities: str = ""
 
     @property
     def model_id(self) -> bytes:
@@ -47,18 +50,19 @@ class Entry:
         return _FOLDER / self.file
 
 
-ARCHITECTURES: dict[str, Callable[..., ImageModel]] = {"pyramid": PyramidModel}
 DEFAULT = "pyramid"
 _FOLDER = Path(str(resources.files("pliant.models") / "weights"))
 
 
 def _entries() -> dict[str, Entry]:
-    """Every architecture, with what the index of the weights folder says about its weights."""
+    """Every model, with what the index of the weights folder says about its weights."""
     index = _FOLDER / "index.json"
     known = json.loads(index.read_text()) if index.exists() else {}
-    return {
-        name: Entry(name, build, **known.get(name, {})) for name, build in ARCHITECTURES.items()
-    }
+    entries = {DEFAULT: Entry(DEFAULT, PyramidModel, **known.get(DEFAULT, {}))}
+    for name, size in ZOO.items():
+        facts = {"config": size.config, **known.get(name, {})}
+        entries[name] = Entry(name, size.build, qualities=size.qualities, **facts)
+    return entries
 
 
 MODELS: dict[str, Entry] = _entries()
@@ -174,6 +178,7 @@ def describe() -> list[dict[str, Any]]:
                 "id": chosen.sha256[:8] or None,
                 "default": chosen.name == DEFAULT,
                 "config": chosen.config,
+                "published_qualities": chosen.qualities or None,
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "kmac_per_pixel_encoder": round(encoder / 1000, 3),
                 "kmac_per_pixel_decoder": round(decoder / 1000, 3),

@@ -150,13 +150,13 @@ def save(model: ImageModel, name: str, config: dict[str, Any], path: Path) -> st
     stored = copy.deepcopy(model).cpu().eval()
     from_integers(stored, integers)
     tensors = {f"model.{k}": v for k, v in integers.items()}
-    tables = Tables.laplace().to_arrays()
+    tables = model.tables().to_arrays()
     tensors |= {f"tables.{k}": torch.from_numpy(v.copy()) for k, v in tables.items()}
     metadata = {
         "format": FORMAT,
         "name": name,
         "config": json.dumps(config),
-        "self_check": self_check(stored),
+        "self_check": self_check(stored) if model.portable else "",
     }
     data = save_tensors(tensors, metadata)
     path.write_bytes(data)

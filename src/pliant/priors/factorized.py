@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from pliant.layers.exact import RateBias, RateVector
@@ -43,6 +44,7 @@ class FactorizedPrior(nn.Module):
         # 1.0 is a quantiser step in one and a table index in the other: 16 integers, as ONE says
         self.mean = RateBias(channels, 0)
         self.scale = RateBias(channels, 0)
+        self.dtype = torch.float32  # there are no activations: it has no effect
 
     def step(self, size: tuple[int, int], rate: RateVector) -> Step:
         """The only step of a picture of padded `size` (height, width)."""

@@ -7,9 +7,9 @@ that it may use, so encoder, decoder and estimate cannot drift apart.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -96,6 +96,17 @@ class Prior(Protocol):
         ...
 
 
+@runtime_checkable
+class RealPrior(Protocol):
+    """A prior of real arithmetic, which can say all of its steps at once."""
+
+    def parallel(
+        self, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector
+    ) -> Sequence[Step]:
+        """The step of each whole latent, knowing only what its schedule would know."""
+        ...
+
+
 def _advance(schedule: Schedule, symbols: Tensor) -> Step | None:
     try:
         return schedule.send(symbols)
@@ -131,6 +142,49 @@ def bits(
         chosen.append(symbols)
         step = _advance(schedule, symbols)
     return total, chosen
+
+
+def noisy(
+    prior: Prior, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector
+) -> tuple[Tensor, list[Tensor]]:
+    """Surrogate cost, differentiable in the latents as well, and what the synthesis gets.
+
+    The rate is that of the latents with uniform noise of one step (Balle et al., "End-to-end
+    Optimized Image Compression", ICLR 2017, eq. 10). Context and synthesis see the same noise where
+    the prior is one of real arithmetic; exact ones need integers and get rounded latents, with
+    straight-through gradients (Minnen and Singh, "Channel-wise Autoregressive Entropy Models for
+    Learned Image Compression", ICIP 2020, section 3.3).
+
+    Returns:
+        (B,) bits of each picture, and the latents, coarse first.
+    """
+    noise = [y + (torch.rand_like(y) - 0.5) for y in latents]
+    values, parts = noise, noise
+    if isinstance(prior, RealPrior):
+        steps: Iterable[Step] = prior.parallel(noise, size, rate)
+    else:
+        values = [y + (y.round() - y).detach() for y in latents]
+        parts = prior.split(noise)
+        steps = taught(prior, prior.split(values), size, rate)
+    total = torch.zeros(len(rate.rate), device=latents[0].device)
+    for step, part in zip(steps, parts, strict=True):
+        if step.on_trellis:
+            raise ValueError("values on the trellis have no surrogate cost")
+        total = total + step.bits(part).sum((1, 2, 3))
+    return total, values
+
+
+def taught(
+    prior: Prior, parts: Sequence[Tensor], size: tuple[int, int], rate: RateVector
+) -> Iterator[Step]:
+    """The steps of a schedule that receives these parts."""
+    schedule = prior.schedule(size, rate)
+    step: Step | None = next(schedule)
+    for part in parts:
+        if step is None:
+            raise ValueError("the prior's schedule ended before its latents")
+        yield step
+        step = _advance(schedule, part)
 
 
 def _flat(x: Tensor, dtype: torch.dtype) -> np.ndarray:
@@ -170,7 +224,8 @@ def write(
             raise ValueError("the prior's schedule ended before its latents")
         chosen = step.choose(part, strength)
         centre, mean = step.centred()
-        symbols = _flat(chosen - centre if step.wide else chosen, torch.int32)
+        # real means leave a rounding error that must not be cut down
+        symbols = _flat((chosen - centre).round() if step.wide else chosen, torch.int32)
         index = _flat(step.index, torch.uint8)
         encoder.add(symbols, index, _flat(mean, torch.int16), step.on_trellis)
         step = _advance(schedule, chosen)
@@ -201,7 +256,7 @@ def read(
         values = decoder.read(index, _flat(mean, torch.int16), step.on_trellis)
         symbols = _unflat(values, step.index)
         if step.wide:
-            symbols = symbols + centre
+            symbols = (symbols + centre).contiguous()
             if float(symbols.abs().max()) > LARGEST:
                 raise DamagedError("a symbol is out of range")
         parts.append(symbols)

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         model = registry.build(chosen.name)
         load_average(model, chosen.checkpoint)
+        model.settle()
         digest = registry.install(model, chosen.name)
     except PliantError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -71,6 +71,9 @@ class Trainer:
     @property
     def part(self) -> torch.nn.Module:
         """The part of the model that is trained."""
+        if self.recipe.part == "everything":
+            whole: torch.nn.Module = self.model
+            return whole
         part: torch.nn.Module | None = getattr(self.model, self.recipe.part)
         if part is None:
             raise UsageError(f"the model {self.recipe.model} has no {self.recipe.part}")
@@ -151,12 +154,14 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the checkpoint atomically."""
+        self.average.settle()
         target = self.output / CHECKPOINT
         torch.save(self.state(), target.with_suffix(".partial"))
         os.replace(target.with_suffix(".partial"), target)
 
     def snapshot(self) -> None:
         """Writes the averaged weights beside the checkpoint."""
+        self.average.settle()
         name = f"average-{self.step:06d}.pt"
         torch.save({"average": self.average.state_dict()}, self.output / name)
 

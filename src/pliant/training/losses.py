@@ -94,4 +94,25 @@ class RestorationLoss(BalancedLoss):
         return share.mean()
 
 
-LOSSES: dict[str, type[BalancedLoss]] = {"prior": RateLoss, "restoration": RestorationLoss}
+class RateDistortionLoss(BalancedLoss):
+    """Bits per pixel plus weighted squared error, with gradients for every part of the model.
+
+    Balle et al., "End-to-end Optimized Image Compression" (ICLR 2017, eq. 2); the surrogate of
+    rounding is that of `walk.noisy`.
+    """
+
+    def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:
+        image, rate = batch
+        total, decoded = model.surrogate(image, RateVector(rate))
+        bpp = total / (image.shape[2] * image.shape[3])
+        error = (decoded - image).square().mean((1, 2, 3))
+        cost: Tensor = bpp + self.recipe.distortion_weight * error
+        self._smooth(cost, rate)
+        return cost.mean()
+
+
+LOSSES: dict[str, type[BalancedLoss]] = {
+    "prior": RateLoss,
+    "restoration": RestorationLoss,
+    "everything": RateDistortionLoss,
+}

@@ -15,12 +15,13 @@ _POSITIVE = (
     "batch",
     "learning_rate",
     "matrix_learning_rate",
+    "distortion_weight",
     "warmup",
     "clip",
     "save_every",
     "validate_every",
 )
-PARTS = ("prior", "restoration")
+PARTS = ("prior", "restoration", "everything")
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
 
@@ -30,8 +31,10 @@ class Recipe:
 
     Attributes:
         model: which one is trained.
-        part: of it that is trained: "prior", for rate, or "restoration", for distortion. The rest
-            stays as it is.
+        part: of it that is trained: "prior", for rate, or "restoration", for distortion, while the
+            rest stays as it is; or "everything", for both.
+        distortion_weight: bits per pixel that one unit of mean squared error (of 0..255) is worth
+            where both are trained.
         init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
             package.
         steps: length of the schedule, unless a time budget is given.
@@ -52,6 +55,7 @@ class Recipe:
     name: str
     model: str = "pyramid"
     part: str = "prior"
+    distortion_weight: float = 0.013
     init: str = ""
     seed: int = 1
     steps: int = 20000
@@ -75,6 +79,21 @@ class Recipe:
     validate_every: int = 2000
 
 
+def _autoencoder(name: str) -> Recipe:
+    """One of the small classic models, all of it, for the single rate of `distortion_weight`."""
+    return Recipe(
+        name=name,
+        model=f"{name}-small",
+        part="everything",
+        batch=8,
+        crop=192,
+        learning_rate=1e-3,
+        matrix_learning_rate=3e-3,
+        lossless_share=0.0,
+        bfloat16=False,
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     "pyramid": Recipe(name="pyramid"),
     "restoration": Recipe(
@@ -86,6 +105,10 @@ RECIPES: dict[str, Recipe] = {
         plain_share=0.0,
         lowest_rate=FINEST_RESTORED,
     ),
+    **{
+        name: _autoencoder(name)
+        for name in ("factorized", "scale-hyperprior", "mean-scale-hyperprior")
+    },
 }
 
 

@@ -41,7 +41,7 @@ class Validation:
         """Mean (bpp, PSNR) over the photos at each of `RATES`, fine rates first."""
         points: Points = []
         with _ready(model):
-            for rate in RATES:
+            for rate in RATES[:1] if model.single_rate else RATES:
                 found = [measure(model, photo, rate) for photo in self.photos]
                 bpp, psnr = np.mean(found, axis=0).tolist()
                 points.append((round(bpp, 4), round(psnr, 3)))

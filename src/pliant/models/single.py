@@ -1,0 +1,39 @@
+"""Models of a single rate, as the literature has them: one checkpoint for each point of a curve."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from pliant.entropy.tables import Tables
+from pliant.layers.quantize import UnitGains
+from pliant.models.base import ImageModel
+from pliant.priors.single import SingleRate
+from pliant.priors.tabled import PublishedPrior
+
+
+class SingleRateModel(ImageModel):
+    """A transform and a prior; every quantiser step is one.
+
+    Args:
+        prior: a published one, of real arithmetic, or an exact one: only then is the model
+            portable.
+        latents: how many the transform gives.
+    """
+
+    single_rate = True
+    strength = 0.0
+
+    def __init__(self, transform: nn.Module, prior: nn.Module, latents: int) -> None:
+        published = isinstance(prior, PublishedPrior)
+        wrapped = prior if published else SingleRate(prior)
+        super().__init__(transform, wrapped, [], gains=UnitGains(latents))
+        self.portable = not published
+
+    def tables(self) -> Tables:
+        """See `ImageModel`; published priors have their own."""
+        return self.prior.tables() if isinstance(self.prior, PublishedPrior) else super().tables()
+
+    def settle(self) -> None:
+        """See `ImageModel`."""
+        if isinstance(self.prior, PublishedPrior):
+            self.prior.settle()

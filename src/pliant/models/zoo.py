@@ -1,0 +1,50 @@
+"""The published base models in their published sizes, and small ones with exact priors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pliant.models.base import ImageModel
+from pliant.models.cheng2020 import ChengModel
+from pliant.models.factorized import FactorizedModel
+from pliant.models.joint_autoregressive import JointAutoregressiveModel
+from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
+from pliant.models.scale_hyperprior import ScaleHyperpriorModel
+
+
+class Size(NamedTuple):
+    """One size of a model.
+
+    Attributes:
+        qualities: the published qualities (1 to 8) that use it; "" for a size of our own.
+    """
+
+    build: Callable[..., ImageModel]
+    config: dict[str, Any]
+    qualities: str = ""
+
+
+_NARROW, _WIDE = {"width": 128, "channels": 192}, {"width": 192, "channels": 320}
+_SMALL = {"width": 64, "channels": 96, "exact": True}
+_RECTIFIED = {"rectified": True}
+
+ZOO: dict[str, Size] = {
+    "factorized-small": Size(FactorizedModel, _SMALL),
+    "scale-hyperprior-small": Size(ScaleHyperpriorModel, _SMALL),
+    "mean-scale-hyperprior-small": Size(MeanScaleHyperpriorModel, _SMALL),
+    "bmshj2018-factorized-128": Size(FactorizedModel, _NARROW, "1-5"),
+    "bmshj2018-factorized-192": Size(FactorizedModel, _WIDE, "6-8"),
+    "bmshj2018-factorized-relu-128": Size(FactorizedModel, _NARROW | _RECTIFIED, "1-5"),
+    "bmshj2018-factorized-relu-192": Size(FactorizedModel, _WIDE | _RECTIFIED, "6-8"),
+    "bmshj2018-hyperprior-128": Size(ScaleHyperpriorModel, _NARROW, "1-5"),
+    "bmshj2018-hyperprior-192": Size(ScaleHyperpriorModel, _WIDE, "6-8"),
+    "mbt2018-mean-128": Size(MeanScaleHyperpriorModel, _NARROW, "1-4"),
+    "mbt2018-mean-192": Size(MeanScaleHyperpriorModel, _WIDE, "5-8"),
+    "mbt2018-192": Size(JointAutoregressiveModel, {"width": 192, "channels": 192}, "1-4"),
+    "mbt2018-320": Size(JointAutoregressiveModel, _WIDE, "5-8"),
+    "cheng2020-anchor-128": Size(ChengModel, {"width": 128}, "1-3"),
+    "cheng2020-anchor-192": Size(ChengModel, {"width": 192}, "4-6"),
+    "cheng2020-attn-128": Size(ChengModel, {"width": 128, "attention": True}, "1-3"),
+    "cheng2020-attn-192": Size(ChengModel, {"width": 192, "attention": True}, "4-6"),
+}

@@ -1,0 +1,86 @@
+"""The autoencoder of Balle et al. and Minnen et al.: four 5x5 convolutions of stride 2 each way.
+
+Balle, Laparra and Simoncelli, "End-to-end Optimized Image Compression" (ICLR 2017); with the hyper
+analysis of Balle et al., "Variational Image Compression with a Scale Hyperprior" (ICLR 2018, figure
+4) or of Minnen et al. (NeurIPS 2018, table 1).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pliant.layers.convolutions import down, same, up
+from pliant.layers.gdn import GDN
+
+PEAK = 255.0  # the networks see pictures in 0..1
+MID_GREY = 0.5  # where untrained decoders start
+
+
+class Magnitude(nn.Module):
+    """|x|."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+
+def scale_analysis(side: int, channels: int) -> nn.Sequential:
+    """y (B, channels, h, w) to z (B, side, h/4, w/4), of 2018: from magnitudes only."""
+    return nn.Sequential(Magnitude(), *_analysis(side, channels, nn.ReLU))
+
+
+def signed_analysis(side: int, channels: int) -> nn.Sequential:
+    """y (B, channels, h, w) to z (B, side, h/4, w/4), of Minnen et al."""
+    return _analysis(side, channels, nn.LeakyReLU)
+
+
+def _analysis(side: int, channels: int, activation: type[nn.Module]) -> nn.Sequential:
+    first = same(channels, side), activation(), down(side, side), activation()
+    return nn.Sequential(*first, down(side, side))
+
+
+class Autoencoder(nn.Module):
+    """Pixels to [y], or to [z, y] with a hyper analysis, and y back.
+
+    Args:
+        width: channels of the inner layers.
+        channels: of y.
+        hyper: y to z.
+        rectified: ReLU instead of generalised divisive normalisation.
+    """
+
+    reach = 192
+
+    def __init__(
+        self,
+        width: int,
+        channels: int,
+        hyper: nn.Module | None = None,
+        rectified: bool = False,
+    ) -> None:
+        super().__init__()
+        encoder: list[nn.Module] = []
+        decoder: list[nn.Module] = []
+        for number, (a, b) in enumerate(itertools.pairwise([3, width, width, width, channels])):
+            if number:
+                encoder.append(nn.ReLU() if rectified else GDN(width))
+                decoder.insert(0, nn.ReLU() if rectified else GDN(width, inverse=True))
+            encoder.append(down(a, b))
+            decoder.insert(0, up(b, a))
+        last = decoder[-1].bias
+        assert isinstance(last, nn.Parameter)
+        nn.init.constant_(last, MID_GREY)
+        self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
+        self.hyper = hyper
+
+    def analysis(self, image: Tensor) -> list[Tensor]:
+        """See `models.base.Transform`."""
+        main = self.encoder(image / PEAK)
+        return [main] if self.hyper is None else [self.hyper(main), main]
+
+    def synthesis(self, latents: Sequence[Tensor]) -> Tensor:
+        """See `models.base.Transform`; z tells only the prior something."""
+        image: Tensor = self.decoder(latents[-1]) * PEAK
+        return image
