@@ -414,8 +414,9 @@ def test_train_passes_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
         "pliant.training.loop.main", lambda *args, **kwargs: calls.append((args, kwargs))
     )
     options = ["--minutes", "2.5", "--output", "run", "--resume", "--set", "a=1", "--set", "b=c=d"]
-    assert main(["train", "default", "one", "two", *options]) == 0
+    assert main(["train", "default", "one", "two", *options, "--from", "base.pt"]) == 0
     expected = {"minutes": 2.5, "output": "run", "resume": True, "device": "cpu"}
+    expected["start"] = "base.pt"
     assert calls == [
         (("default", ["one", "two"]), {**expected, "overrides": {"a": "1", "b": "c=d"}})
     ]

@@ -100,7 +100,7 @@ class Codec:
     def decode_symbols(
         self, data: bytes, *, timings: runtime.Timings | None = None
     ) -> list[Tensor]:
-        """The integers of a file as latents (1, C, h, w) of the padded picture, coarse first.
+        """What the synthesis gets: latents (1, C, h, w) of the padded picture, coarse first.
 
         Raises like `decode`.
         """
@@ -125,16 +125,17 @@ class Codec:
         vector = RateVector(torch.tensor([header.rate], device=self.device))
         height, width = (padded(n, model.multiple) for n in (header.height, header.width))
         plan = tiles.plan(height, width, header.tile_log2)
+        tables = model.tables_at(header.rate, self.loaded.tables)
         whole: list[Tensor] = []
         with runtime.stage(timings, "prior and coder"):
             for number, (tile, stream) in enumerate(zip(plan, content.tiles, strict=True)):
                 start = _hash_start(header, content.alpha, number)
                 size = (tile.height, tile.width)
-                part = walk.read(model.prior, stream, size, vector, self.loaded.tables, start)
+                part = walk.read(model.prior, stream, size, vector, tables, start)
                 if header.tile_count == 1:
                     return part
                 # symbols fit into 16 bits: half the memory until the last tile has been read
-                dtype = torch.int16 if model.portable else torch.float32
+                dtype = torch.int16 if model.integral else torch.float32
                 whole = whole or tiles.canvas(part, tile, height, width, dtype)
                 tiles.paste(whole, tile, height, part)
         return whole
@@ -189,7 +190,8 @@ class _Encoding:
         )
 
     def _file_at(self, r: int) -> bytes:
-        model, tables = self.codec.model, self.codec.loaded.tables
+        model = self.codec.model
+        tables = model.tables_at(r, self.codec.loaded.tables)
         vector = RateVector(torch.tensor([r], device=self.codec.device))
         header = self._header(r)
         streams = []

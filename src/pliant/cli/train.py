@@ -19,6 +19,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("recipe", metavar="RECIPE", help="name of the recipe")
     parser.add_argument("data", nargs="+", metavar="DATA_DIR", help="folders of images")
     parser.add_argument("--minutes", type=float, metavar="M", help="end the schedule in time")
+    parser.add_argument(
+        "--from", dest="start", metavar="CHECKPOINT", help="start from the weights of another run"
+    )
     parser.add_argument("--valid", metavar="DIR", help="folder of images for validation")
     parser.add_argument("--output", metavar="DIR", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
@@ -37,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace, console: Console) -> int:
     """Train and return 0; errors are raised."""
     overrides = dict(_assignment(text) for text in args.overrides)
-    valid = {"valid": args.valid} if args.valid else {}
+    given = {"valid": args.valid, "start": args.start}
     from pliant.training import loop
 
     loop.main(
@@ -48,7 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         resume=args.resume,
         device=args.device,
         overrides=overrides,
-        **valid,
+        **{key: value for key, value in given.items() if value},
     )
     return 0
 

@@ -54,16 +54,24 @@ class Density(nn.Module):
                 x = x + torch.tanh(self.factors[number]) * torch.tanh(x)
         return x
 
-    def bits(self, values: Tensor) -> Tensor:
-        """Ideal cost of the unit intervals around `values` (B, C, H, W), each."""
+    def bits(self, values: Tensor, width: Tensor | None = None) -> Tensor:
+        """Ideal cost of the intervals around `values` (B, C, H, W), each.
+
+        Args:
+            width: (B, 1, 1, 1) of the intervals; 1 unless given.
+        """
         rows = values.transpose(0, 1)
-        mass = self.mass(rows.reshape(self.channels, 1, -1))
+        flat = rows.reshape(self.channels, 1, -1)
+        if width is None:
+            mass = self.mass(flat)
+        else:
+            mass = self.mass(flat, width.expand_as(values).transpose(0, 1).reshape(flat.shape))
         cost: Tensor = -lower_bound(mass, LEAST_LIKELIHOOD).log2()
         return cost.view(rows.shape).transpose(0, 1)
 
-    def mass(self, x: Tensor) -> Tensor:
-        """Probability of the unit intervals around x (C, 1, N)."""
-        low, high = self.logits(x - 0.5), self.logits(x + 0.5)
+    def mass(self, x: Tensor, width: Tensor | float = 1.0) -> Tensor:
+        """Probability of the intervals of this width around x (C, 1, N)."""
+        low, high = self.logits(x - 0.5 * width), self.logits(x + 0.5 * width)
         # on the side where the tail is small, so that the difference does not cancel
         side = -torch.sign(low + high).detach()
         return (torch.sigmoid(side * high) - torch.sigmoid(side * low)).abs()
@@ -86,14 +94,19 @@ class Density(nn.Module):
         self.quantiles.copy_((low + high) / 2)
 
     @torch.no_grad()
-    def masses(self) -> list[Array]:
-        """Of each channel's symbols, for `Tables.listed`: made once, in float64."""
+    def masses(self, step: float = 1.0) -> list[Array]:
+        """Of each channel's symbols, for `Tables.listed`: made in float64.
+
+        Args:
+            step: of the quantiser.
+        """
         exact = copy.deepcopy(self).double().cpu()
         low, median, high = exact.quantiles.unbind(2)
         reach = torch.maximum(median - low, high - median).max()
-        radius = int(reach.ceil().clamp(1, RADIUS_LIMIT))
+        radius = int((reach / step).ceil().clamp(1, RADIUS_LIMIT))
         symbols = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        mass = exact.mass(median[..., None] + symbols)[:, 0].numpy()
-        ends = exact.logits(median[..., None] + torch.tensor([-radius - 0.5, radius + 0.5]))[:, 0]
+        mass = exact.mass(median[..., None] + symbols * step, step)[:, 0].numpy()
+        edges = torch.tensor([-radius - 0.5, radius + 0.5], dtype=torch.float64) * step
+        ends = exact.logits(median[..., None] + edges)[:, 0]
         tails = torch.sigmoid(ends * torch.tensor([1.0, -1.0])).sum(1).numpy()
         return [folded(m, float(t)) for m, t in zip(np.asarray(mass), tails, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -38,6 +38,7 @@ class ImageModel(nn.Module):
     Attributes:
         multiple: pictures are padded to multiples of it in both directions.
         portable: whether the prior is exact, so that files decode on every machine.
+        integral: whether the synthesis gets integers.
         single_rate: whether the rate parameter has no effect.
         strength: of rate when the encoder chooses symbols, see `Step.choose`.
         restoration: what improves the picture after the synthesis, if the model has it.
@@ -45,6 +46,7 @@ class ImageModel(nn.Module):
 
     multiple: int = 64
     portable: bool = True
+    integral: bool = True
     single_rate: bool = False
     strength: float = 1.0
 
@@ -111,9 +113,22 @@ class ImageModel(nn.Module):
     def surrogate(self, image: Tensor, rate: RateVector) -> tuple[Tensor, Tensor]:
         """As `round_trip`, with gradients for every part of the model: see `walk.noisy`."""
         size = (image.shape[2], image.shape[3])
-        latents = self.scale(self.transform.analysis(image), rate)
-        total, values = noisy(self.prior, latents, size, rate)
+        return self.surrogate_of(self.transform.analysis(image), size, rate)
+
+    def surrogate_of(
+        self, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector
+    ) -> tuple[Tensor, Tensor]:
+        """The same from the latents of pictures of padded `size` (height, width)."""
+        total, values = noisy(self.prior, self.scale(latents, rate), size, rate)
         return total, self.decoded(values, rate)
+
+    def adopted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state that training starts from, out of this model's or of one that it builds on."""
+        return dict(state)
+
+    def tables_at(self, rate: int, stored: Tables) -> Tables:
+        """The tables of a rate parameter, where the stored ones do not serve all."""
+        return stored
 
     def tables(self) -> Tables:
         """The probability tables of the trained model, made once, to be stored with its weights."""

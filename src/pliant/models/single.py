@@ -27,7 +27,7 @@ class SingleRateModel(ImageModel):
         published = isinstance(prior, PublishedPrior)
         wrapped = prior if published else SingleRate(prior)
         super().__init__(transform, wrapped, [], gains=UnitGains(latents))
-        self.portable = not published
+        self.portable = self.integral = not published
 
     def tables(self) -> Tables:
         """See `ImageModel`; published priors have their own."""

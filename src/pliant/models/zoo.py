@@ -11,6 +11,7 @@ from pliant.models.factorized import FactorizedModel
 from pliant.models.joint_autoregressive import JointAutoregressiveModel
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.models.scale_hyperprior import ScaleHyperpriorModel
+from pliant.models.variable_rate import VariableRateModel
 
 
 class Size(NamedTuple):
@@ -33,6 +34,15 @@ ZOO: dict[str, Size] = {
     "factorized-small": Size(FactorizedModel, _SMALL),
     "scale-hyperprior-small": Size(ScaleHyperpriorModel, _SMALL),
     "mean-scale-hyperprior-small": Size(MeanScaleHyperpriorModel, _SMALL),
+    "scale-hyperprior-small-vbr": Size(VariableRateModel, {"system": "scale-hyperprior"} | _SMALL),
+    "mean-scale-hyperprior-small-vbr": Size(
+        VariableRateModel, {"system": "mean-scale-hyperprior"} | _SMALL
+    ),
+    "bmshj2018-hyperprior-vbr": Size(
+        VariableRateModel, {"system": "scale-hyperprior"} | _WIDE, "1-8"
+    ),
+    "mbt2018-mean-vbr": Size(VariableRateModel, {"system": "mean-scale-hyperprior"} | _WIDE, "1-8"),
+    "mbt2018-vbr": Size(VariableRateModel, {"system": "joint"} | _WIDE, "1-8"),
     "bmshj2018-factorized-128": Size(FactorizedModel, _NARROW, "1-5"),
     "bmshj2018-factorized-192": Size(FactorizedModel, _WIDE, "6-8"),
     "bmshj2018-factorized-relu-128": Size(FactorizedModel, _NARROW | _RECTIFIED, "1-5"),

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from pliant.layers.convolutions import point
 from pliant.layers.exact import RateVector
 from pliant.layers.masked import TAPS, MaskedConv2d
+from pliant.layers.variable import gain_of
 from pliant.priors.tabled import GaussianStep, PublishedPrior, gaussian_step
 from pliant.priors.walk import Schedule, Step
 
@@ -46,16 +47,31 @@ class AutoregressivePrior(PublishedPrior):
     def __init__(self, side: int, channels: int, synthesis: nn.Module) -> None:
         super().__init__(side, 64, gaussians=True)
         self.channels, self.synthesis = channels, synthesis
+        self.gain_features: nn.Linear | None = None
         self.context = MaskedConv2d(channels, 2 * channels)
         widths = 4 * channels, channels * 10 // 3, channels * 8 // 3, 2 * channels
         self.first, self.second, self.third = (point(a, b) for a, b in itertools.pairwise(widths))
+
+    def follow_gains(self) -> None:
+        """Adds features of the gain to those of the context: Kamisli et al. (DCC 2024)."""
+        self.gain_features = nn.Linear(1, 2 * self.channels)
+        nn.init.zeros_(self.gain_features.weight)
+        nn.init.zeros_(self.gain_features.bias)
+
+    def shift(self, rate: RateVector) -> Tensor:
+        """What is added to the context's features: (B, 2 * channels), or zero."""
+        if self.gain_features is None:
+            return self.context.weight.new_zeros(1, 2 * self.channels)
+        out: Tensor = self.gain_features(gain_of(rate.rate).float()[:, None])
+        return out
 
     def parallel(
         self, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector
     ) -> list[Step]:
         """See `walk.RealPrior`: one masked convolution over all of y."""
         side, main = latents
-        features = torch.cat((self.synthesis(side), self.context(main)), 1)
+        context = self.context(main) + self.shift(rate)[:, :, None, None]
+        features = torch.cat((self.synthesis(side), context), 1)
         hidden = F.leaky_relu(self.second(F.leaky_relu(self.first(features))))
         scale, mean = self.third(hidden).chunk(2, 1)
         return [self.first_step(size, rate), gaussian_step(mean, scale)]
@@ -68,7 +84,7 @@ class AutoregressivePrior(PublishedPrior):
         stride = width + 2 * _MARGIN
         known = hyper.new_zeros(batch, (height + _MARGIN) * stride, self.channels)
         offsets = torch.tensor([row * stride + column for row, column in TAPS])
-        net = _Waves(self)
+        net = _Waves(self, rate)
         for rows, columns in waves(height, width):
             here = ((rows + _MARGIN) * stride + columns + _MARGIN).to(known.device)
             seen = known[:, (here[:, None] + offsets.to(known.device)).flatten()]
@@ -98,15 +114,18 @@ class AutoregressivePrior(PublishedPrior):
 class _Waves:
     """The networks of the prior for single positions, as matrices that are made once."""
 
-    def __init__(self, prior: AutoregressivePrior) -> None:
-        self.context, self.context_bias = prior.context.matrix(), prior.context.bias
+    def __init__(self, prior: AutoregressivePrior, rate: RateVector) -> None:
+        self.context = prior.context.matrix()
+        bias = prior.context.bias
+        assert bias is not None
+        self.context_bias = (bias + prior.shift(rate))[:, None]
         self.first = prior.first.weight[:, 2 * prior.channels :, 0, 0].contiguous()
         self.second, self.second_bias = prior.second.weight.flatten(1), prior.second.bias
         self.third, self.third_bias = prior.third.weight.flatten(1), prior.third.bias
 
     def __call__(self, seen: Tensor, hyper: Tensor) -> GaussianStep:
         """The step of positions with these known samples and sums: both (B, positions, ...)."""
-        context = F.linear(seen, self.context, self.context_bias)
+        context = F.linear(seen, self.context) + self.context_bias
         hidden = F.leaky_relu(F.linear(context, self.first) + hyper)
         hidden = F.leaky_relu(F.linear(hidden, self.second, self.second_bias))
         out = F.linear(hidden, self.third, self.third_bias).transpose(1, 2)[:, :, None]

@@ -6,6 +6,7 @@ What the schedule receives, and the synthesis gets, are values: symbols plus the
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from pliant.entropy.tables import HALF_MEAN_UNIT, MEAN_UNIT, Tables
 from pliant.layers.bound import lower_bound
 from pliant.layers.density import LEAST_LIKELIHOOD, Density
 from pliant.layers.exact import RateVector
+from pliant.layers.offsets import Correction
 from pliant.priors.walk import LARGEST, Schedule, Step, taught
 
 ROOT_HALF = 0.5**0.5
@@ -44,6 +46,10 @@ class TabledStep(Step):
         """See `Step`: the means are subtracted, the coder's fraction completes the number."""
         return self.mean, self.fraction
 
+    def in_units(self, unit: Tensor) -> TabledStep:
+        """The same distributions for latents that are counted in this unit (B, 1, 1, 1)."""
+        raise NotImplementedError
+
     def choose(self, part: Tensor, strength: float) -> Tensor:
         """The values nearest to the latents; `strength` is not used."""
         return (part - self.mean).round().clamp(-LARGEST, LARGEST).add(self.mean).contiguous()
@@ -51,9 +57,32 @@ class TabledStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianStep(TabledStep):
-    """Gaussians of real mean and `scale` (standard deviation), in quantiser steps."""
+    """Gaussians of real mean and `scale` (standard deviation), in quantiser steps.
+
+    Attributes:
+        correction: offsets of what the synthesis gets.
+    """
 
     scale: Tensor
+    correction: Correction | None = None
+
+    def in_units(self, unit: Tensor) -> GaussianStep:
+        """See `TabledStep`."""
+        return gaussian_step(self.mean / unit, self.scale / unit)
+
+    def corrected(self, correction: Correction) -> GaussianStep:
+        """The same step with offsets."""
+        return dataclasses.replace(self, correction=correction)
+
+    def reconstruct(self, symbols: Tensor) -> Tensor:
+        """See `Step`: with the offsets of the correction, if there is one."""
+        if self.correction is None:
+            return symbols
+        return self.correction(symbols, self.mean, self.scale)
+
+    def shown(self, part: Tensor, noise: Tensor) -> Tensor:
+        """See `Step`: rounded and corrected, as offsets exist only where latents are rounded."""
+        return noise if self.correction is None else self.reconstruct(self.rounded(part))
 
     def bits(self, symbols: Tensor) -> Tensor:
         """Ideal cost of the unit intervals around values, differentiable in all arguments."""
@@ -66,13 +95,24 @@ class GaussianStep(TabledStep):
 
 @dataclass(frozen=True, kw_only=True)
 class DensityStep(TabledStep):
-    """Learnt densities, one for each channel."""
+    """Learnt densities, one for each channel.
+
+    Attributes:
+        unit: (B, 1, 1, 1) of the values, in that of the densities.
+    """
 
     density: Density
+    unit: Tensor | None = None
+
+    def in_units(self, unit: Tensor) -> DensityStep:
+        """See `TabledStep`; the tables must be made for the same unit."""
+        return dataclasses.replace(self, mean=self.mean / unit, unit=unit)
 
     def bits(self, symbols: Tensor) -> Tensor:
-        """See `Density.bits`."""
-        return self.density.bits(symbols)
+        """See `Density.bits`; differentiable in the unit as well."""
+        if self.unit is None:
+            return self.density.bits(symbols)
+        return self.density.bits(symbols * self.unit, self.unit)
 
 
 def gaussian_step(mean: Tensor, scale: Tensor) -> GaussianStep:
@@ -146,6 +186,11 @@ class PublishedPrior(nn.Module):
         """Brings the medians up to date with the trained densities; before tables are made."""
         self.density.settle()
 
-    def tables(self) -> Tables:
-        """Probability tables of the trained prior: the Gaussians first, then the densities."""
-        return Tables.listed((gaussian_masses() if self.gaussians else []) + self.density.masses())
+    def tables(self, step: float = 1.0) -> Tables:
+        """Probability tables of the trained prior: the Gaussians first, then the densities.
+
+        Args:
+            step: of the first latent.
+        """
+        gaussians = gaussian_masses() if self.gaussians else []
+        return Tables.listed(gaussians + self.density.masses(step))

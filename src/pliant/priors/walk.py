@@ -7,7 +7,7 @@ that it may use, so encoder, decoder and estimate cannot drift apart.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -62,6 +62,18 @@ class Step:
             return chosen.to(part.device)
         mean, index = (x.detach().float() for x in (self.mean, self.index))
         return choose_symbols(part, mean, index, strength).clamp_(-LARGEST, LARGEST)
+
+    def rounded(self, part: Tensor) -> Tensor:
+        """The symbols nearest to the latents; gradients pass to the latents as they are."""
+        return part + (self.choose(part.detach(), 0.0) - part).detach()
+
+    def reconstruct(self, symbols: Tensor) -> Tensor:
+        """What the synthesis gets for symbols, in their units; the schedule gets the symbols."""
+        return symbols
+
+    def shown(self, part: Tensor, noise: Tensor) -> Tensor:
+        """What the synthesis gets of latents in training; `noise` are the latents with noise."""
+        return noise
 
     def bits(self, symbols: Tensor) -> Tensor:
         """Ideal cost of symbols (B, C, H, W), each; differentiable in mean and index."""
@@ -128,7 +140,7 @@ def bits(
         strength: of rate when symbols are chosen, see `Step.choose`.
 
     Returns:
-        (B,) bits of each picture, and the symbols as one tensor per step.
+        (B,) bits of each picture, and what the synthesis gets of the symbols, one tensor per step.
     """
     schedule = prior.schedule(size, rate)
     step: Step | None = next(schedule)
@@ -139,7 +151,7 @@ def bits(
             raise ValueError("the prior's schedule ended before its latents")
         symbols = step.choose(part.detach(), strength).float()
         total = total.to(part.device) + step.bits(symbols).sum((1, 2, 3))
-        chosen.append(symbols)
+        chosen.append(step.reconstruct(symbols))
         step = _advance(schedule, symbols)
     return total, chosen
 
@@ -155,23 +167,40 @@ def noisy(
     straight-through gradients (Minnen and Singh, "Channel-wise Autoregressive Entropy Models for
     Learned Image Compression", ICIP 2020, section 3.3).
 
+    Where steps have offsets, the synthesis gets rounded latents too.
+
     Returns:
         (B,) bits of each picture, and the latents, coarse first.
     """
     noise = [y + (torch.rand_like(y) - 0.5) for y in latents]
-    values, parts = noise, noise
-    if isinstance(prior, RealPrior):
-        steps: Iterable[Step] = prior.parallel(noise, size, rate)
-    else:
-        values = [y + (y.round() - y).detach() for y in latents]
-        parts = prior.split(noise)
-        steps = taught(prior, prior.split(values), size, rate)
     total = torch.zeros(len(rate.rate), device=latents[0].device)
-    for step, part in zip(steps, parts, strict=True):
+    values: list[Tensor] = []
+    if isinstance(prior, RealPrior):
+        for step, part, near in zip(prior.parallel(noise, size, rate), latents, noise, strict=True):
+            total = total + step.bits(near).sum((1, 2, 3))
+            values.append(step.shown(part, near))
+        return total, values
+    steps = _rounded(prior, prior.split(latents), size, rate)
+    for (step, symbols), near in zip(steps, prior.split(noise), strict=True):
+        total = total + step.bits(near).sum((1, 2, 3))
+        values.append(step.reconstruct(symbols))
+    return total, prior.merge(values, size)
+
+
+def _rounded(
+    prior: Prior, parts: Sequence[Tensor], size: tuple[int, int], rate: RateVector
+) -> Iterator[tuple[Step, Tensor]]:
+    """The steps of a schedule that receives rounded latents, and these."""
+    schedule = prior.schedule(size, rate)
+    step: Step | None = next(schedule)
+    for part in parts:
+        if step is None:
+            raise ValueError("the prior's schedule ended before its latents")
         if step.on_trellis:
             raise ValueError("values on the trellis have no surrogate cost")
-        total = total + step.bits(part).sum((1, 2, 3))
-    return total, values
+        symbols = step.rounded(part)
+        yield step, symbols
+        step = _advance(schedule, symbols)
 
 
 def taught(
@@ -241,7 +270,7 @@ def read(
     tables: Tables,
     hash_start: int = rans.HASH_START,
 ) -> list[Tensor]:
-    """Decodes what `write` wrote: symbols as latents, integers, coarse first.
+    """Decodes what `write` wrote: latents, coarse first; integers unless steps reconstruct.
 
     Raises:
         DamagedError: the stream is damaged, belongs elsewhere or was written with other weights.
@@ -259,7 +288,7 @@ def read(
             symbols = (symbols + centre).contiguous()
             if float(symbols.abs().max()) > LARGEST:
                 raise DamagedError("a symbol is out of range")
-        parts.append(symbols)
+        parts.append(step.reconstruct(symbols))
         step = _advance(schedule, symbols)
     decoder.finish(decoder.hash)
     return prior.merge(parts, size)

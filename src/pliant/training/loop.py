@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from pliant.errors import MissingError, PliantError, UsageError
 from pliant.models import registry
 from pliant.training import recipes, validate
-from pliant.training.checkpoint import State, load_average, load_weights
+from pliant.training.checkpoint import State, load_weights
 from pliant.training.checkpoint import read_checkpoint as read
 from pliant.training.data import Batches, PhotoStore
 from pliant.training.journal import Journal, stop_signals
 from pliant.training.losses import LOSSES
 from pliant.training.optimiser import Optimiser
 from pliant.training.recipes import Recipe
+from pliant.training.vbr import LevelsLoss, settings_from
 
 CHECKPOINT, RECIPE = "checkpoint.pt", "recipe.json"
 INSTALLED = "installed"  # as `init`: start from the weights in the package
@@ -56,7 +57,7 @@ class Trainer:
         self.optimiser = Optimiser(
             self.part, recipe.learning_rate, recipe.matrix_learning_rate, recipe.clip
         )
-        self.objective = LOSSES[recipe.part](recipe)
+        self.objective = (LevelsLoss if recipe.scheme else LOSSES[recipe.part])(recipe)
         cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
         self.store = PhotoStore(folders, cache, recipe.crop)
         self.batches = Batches(self._draw, recipe.seed, self.device)
@@ -66,7 +67,7 @@ class Trainer:
         if init == INSTALLED:
             load_weights(self.model, registry.load(self.recipe.model).model.state_dict())
         else:
-            load_average(self.model, Path(init))
+            load_weights(self.model, self.model.adopted(read(Path(init))["average"]))
 
     @property
     def part(self) -> torch.nn.Module:
@@ -85,6 +86,10 @@ class Trainer:
         if self.recipe.bfloat16:
             self.model.dtype = torch.bfloat16
         self.part.requires_grad_(True)
+        without = set(recipes.names(self.recipe.without))
+        for name, parameter in self.model.named_parameters():
+            if without & set(name.split(".")):
+                parameter.requires_grad_(False)
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """One batch: rates spread evenly, crops at random."""
@@ -329,10 +334,23 @@ def main(
     device: str = "cpu",
     overrides: Mapping[str, str] | None = None,
     valid: str | None = None,
+    start: str | None = None,
 ) -> None:
-    """What `pliant train` runs."""
+    """What `pliant train` runs.
+
+    Raises:
+        UsageError: as `train`, or a recipe that needs a checkpoint to start from has none.
+    """
+    settings = dict(overrides or {})
+    variable = bool(recipes.get(recipe, settings).scheme)
+    if start is not None:
+        settings = {"init": start, **settings}
+        if variable:
+            settings = {**settings_from(Path(start)), **settings}
+    elif variable and not resume and not settings.get("init"):
+        raise UsageError(f"the recipe {recipe} starts from a trained model: give it with --from")
     train(
-        recipes.get(recipe, overrides),
+        recipes.get(recipe, settings),
         data_dirs,
         Path(output or f"runs/{recipe}"),
         minutes=minutes,

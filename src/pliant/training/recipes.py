@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pliant.errors import UsageError
+from pliant.training.min_norm import NORMALISATIONS
 from pliant.units import FINEST_RESTORED, RATE_MAX
 
 _POSITIVE = (
@@ -22,6 +23,8 @@ _POSITIVE = (
     "validate_every",
 )
 PARTS = ("prior", "restoration", "everything")
+SCHEMES = ("", "uniform", "random", "min-norm")
+SEPARABLE = ("offsets", "hyper_step")
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
 
@@ -35,6 +38,12 @@ class Recipe:
             rest stays as it is; or "everything", for both.
         distortion_weight: bits per pixel that one unit of mean squared error (of 0..255) is worth
             where both are trained.
+        scheme: how a variable-rate model treats its levels: their mean ("uniform"), one in each
+            step ("random") or "min-norm", see `vbr.LevelsLoss`; "" for other models.
+        normalisation: of the gradients of "min-norm", see `min_norm.scales`.
+        levels: how many share a step.
+        without: parts of a variable-rate model that stay without effect, with a comma between:
+            offsets, hyper_step.
         init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
             package.
         steps: length of the schedule, unless a time budget is given.
@@ -56,6 +65,10 @@ class Recipe:
     model: str = "pyramid"
     part: str = "prior"
     distortion_weight: float = 0.013
+    scheme: str = ""
+    normalisation: str = "loss+"
+    levels: int = 3
+    without: str = ""
     init: str = ""
     seed: int = 1
     steps: int = 20000
@@ -95,6 +108,20 @@ def _autoencoder(name: str) -> Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
+    "vbr": Recipe(
+        name="vbr",
+        model="mean-scale-hyperprior-small-vbr",
+        part="everything",
+        distortion_weight=0.18,
+        scheme="min-norm",
+        steps=5000,
+        batch=8,
+        crop=192,
+        learning_rate=3e-4,
+        matrix_learning_rate=1e-3,
+        lossless_share=0.0,
+        bfloat16=False,
+    ),
     "pyramid": Recipe(name="pyramid"),
     "restoration": Recipe(
         name="restoration",
@@ -147,12 +174,27 @@ def check(recipe: Recipe) -> None:
             raise UsageError(f"{key} must be positive")
     if r.part not in PARTS:
         raise UsageError(f"part must be one of: {', '.join(PARTS)}")
+    if r.scheme not in SCHEMES:
+        raise UsageError(f"scheme must be one of: {', '.join(filter(None, SCHEMES))}")
+    if r.scheme and r.part != "everything":
+        raise UsageError("a scheme trains everything: part must be everything")
+    if r.normalisation not in NORMALISATIONS:
+        raise UsageError(f"normalisation must be one of: {', '.join(NORMALISATIONS)}")
+    if not 2 <= r.levels <= 8:
+        raise UsageError("levels must be from 2 to 8")
+    if not set(names(r.without)) <= set(SEPARABLE):
+        raise UsageError(f"without must name some of: {', '.join(SEPARABLE)}")
     if r.crop < 64 or r.crop % 64:
         raise UsageError("crop must be a multiple of 64")
     if not 0 <= r.lowest_rate <= r.highest_rate <= RATE_MAX:
         raise UsageError(f"rates must rise from lowest_rate to highest_rate within 0..{RATE_MAX}")
     if not 0 <= r.ema < 1:
         raise UsageError("ema must be at least 0 and below 1")
+
+
+def names(text: str) -> list[str]:
+    """What a setting lists with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _flag(text: str) -> bool:

@@ -1,0 +1,165 @@
+"""Priors of a single rate, made to serve every rate: their schedules, in other quantiser steps.
+
+Kamisli, Racape and Choi, "Variable-Rate Learned Image Compression with Multi-Objective Optimization
+and Quantization-Reconstruction Offsets" (DCC 2024). The networks know latents as they are; only
+the steps of the schedule count them in the unit of the rate. Symbols are counted from the means:
+a coarse quantiser makes nearly all of them zero, and still leaves the means to the synthesis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pliant.layers.exact import RateVector
+from pliant.layers.offsets import Correction, Offsets
+from pliant.layers.quantize import (
+    MEAN_UNIT,
+    SCALE_LOG2_MIN,
+    SCALES_PER_OCTAVE,
+    symbol_bits,
+)
+from pliant.layers.variable import VariableGains
+from pliant.priors.tabled import GaussianStep, PublishedPrior, TabledStep
+from pliant.priors.walk import LARGEST, Prior, Schedule, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class CentredStep(Step):
+    """Laplacians whose symbols are counted from the means of an exact network; values are received.
+
+    What the coder gets of them, index and symbol, is exact; the means reach only the pixels.
+
+    Attributes:
+        mean: (B, C, H, W) in 1/16 of a step of gain 1, integers.
+        correction: offsets of what the synthesis gets, and the gain of the means.
+    """
+
+    correction: Correction
+
+    def centred(self) -> tuple[Tensor, Tensor]:
+        """See `Step`: nothing is left of the means."""
+        centre = self.mean * (self.correction.gain / MEAN_UNIT)
+        return centre, torch.zeros_like(self.mean)
+
+    def choose(self, part: Tensor, strength: float) -> Tensor:
+        """The values nearest to the latents; `strength` is not used."""
+        centre, _ = self.centred()
+        return (part - centre).round().clamp(-LARGEST, LARGEST).add(centre).contiguous()
+
+    def bits(self, symbols: Tensor) -> Tensor:
+        """See `Step`; for values."""
+        return symbol_bits(symbols, self.mean * self.correction.gain, self.index)
+
+    def reconstruct(self, symbols: Tensor) -> Tensor:
+        """See `Step`: with offsets."""
+        centre, _ = self.centred()
+        scale = torch.exp2(self.index * (1 / SCALES_PER_OCTAVE) + SCALE_LOG2_MIN)
+        return self.correction(symbols, centre, scale * 2**0.5)  # standard deviation
+
+
+class _VariablePrior(nn.Module):
+    """What both kinds share: a prior within, offsets, and the gains of the model that owns it."""
+
+    def __init__(self, inner: nn.Module, gains: VariableGains) -> None:
+        super().__init__()
+        self.inner, self.offsets = inner, Offsets()
+        self._gains = (gains,)  # the model's: not a module of this one as well
+
+    @property
+    def gains(self) -> VariableGains:
+        """The gains of the model."""
+        return self._gains[0]
+
+    @property
+    def prior(self) -> Prior:
+        """The prior within, as such."""
+        prior: Prior = self.inner  # type: ignore[assignment]
+        return prior
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See `walk.Prior`."""
+        return self.prior.dtype
+
+    @dtype.setter
+    def dtype(self, dtype: torch.dtype) -> None:
+        self.prior.dtype = dtype
+
+    def correction(self, rate: RateVector) -> Correction:
+        """The offsets at the gains of a batch."""
+        return Correction(self.offsets, self.gains.gain(rate))
+
+    def split(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """See `walk.Prior`."""
+        return self.prior.split(latents)
+
+    def merge(self, parts: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """Inverse of `split`."""
+        return self.prior.merge(parts, size)
+
+
+class ExactVariablePrior(_VariablePrior):
+    """An exact hyperprior for every rate.
+
+    Its biases depend on the rate parameter, among them those that say the scales of both latents:
+    so the tables of the side latent follow its step, and the same ones serve every rate.
+
+    Args:
+        inner: with two steps, side latent and main latent.
+        gains: of the model.
+    """
+
+    def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
+        """See `walk.Prior`; the second step receives values."""
+        inner = self.prior.schedule(size, rate)
+        step = inner.send((yield next(inner)))
+        yield CentredStep(step.index, step.mean, wide=True, correction=self.correction(rate))
+
+
+class GainedPrior(_VariablePrior):
+    """A published prior for every rate: its networks see values in the unit of its own rate.
+
+    Args:
+        inner: a `PublishedPrior`; all steps but the first are of the main latent.
+        gains: of the model.
+    """
+
+    def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
+        """See `walk.Prior`; receives values. Contexts see them with their offsets."""
+        inner = self.prior.schedule(size, rate)
+        unit, next_unit = self.gains.steps(rate)
+        correction, step = self.correction(rate), next(inner)
+        while True:
+            offered = _offered(step, unit, correction)
+            values = yield offered
+            try:
+                step = inner.send(offered.reconstruct(values) * unit)
+            except StopIteration:
+                return
+            unit = next_unit
+
+    def parallel(
+        self, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector
+    ) -> list[Step]:
+        """See `walk.RealPrior`."""
+        units = self.gains.steps(rate)
+        known = [y * unit for y, unit in zip(latents, units, strict=True)]
+        steps, correction = self.published.parallel(known, size, rate), self.correction(rate)
+        return [_offered(s, unit, correction) for s, unit in zip(steps, units, strict=True)]
+
+    @property
+    def published(self) -> PublishedPrior:
+        """The prior within."""
+        assert isinstance(self.inner, PublishedPrior)
+        return self.inner
+
+
+def _offered(step: Step, unit: Tensor, correction: Correction) -> Step:
+    """A step of the prior within, in units of the rate."""
+    assert isinstance(step, TabledStep)
+    scaled = step.in_units(unit)
+    return scaled.corrected(correction) if isinstance(scaled, GaussianStep) else scaled

@@ -1,0 +1,53 @@
+"""Variable-rate models in a size for tests, on the weights of small single-rate ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from small_zoo import config_of
+from small_zoo import make as make_base
+
+from pliant.models.registry import Entry, Loaded
+from pliant.models.variable_rate import VariableRateModel
+
+SYSTEMS = {
+    "scale": ("scale-hyperprior", "scale hyperprior"),
+    "mean-scale": ("mean-scale-hyperprior", "mean-scale hyperprior"),
+    "joint": ("joint", "joint autoregressive"),
+    "exact scale": ("scale-hyperprior", "exact scale hyperprior"),
+    "exact mean-scale": ("mean-scale-hyperprior", "exact mean-scale hyperprior"),
+}
+NAMES = list(SYSTEMS)
+PUBLISHED = [name for name in NAMES if not name.startswith("exact ")]
+
+
+def config(name: str) -> dict[str, Any]:
+    """The arguments of a model."""
+    system, base = SYSTEMS[name]
+    return {"system": system, **config_of(base)}
+
+
+@torch.no_grad()
+def make(name: str, seed: int = 0, trained: bool = True) -> VariableRateModel:
+    """A model whose offsets, steps and gain features do something, if it is to be `trained`."""
+    base = make_base(SYSTEMS[name][1], seed)
+    model = VariableRateModel(**config(name)).eval()
+    model.load_state_dict(model.adopted(base.state_dict()))
+    if trained:
+        torch.manual_seed(seed + 1)
+        added = [model.prior.offsets.net, model.gains.hyper_step, model.prior.inner]
+        layers = [m for part in added if part is not None for m in part.modules()]
+        for layer in layers:
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight.add_(torch.randn_like(layer.weight) * 0.1)
+                layer.bias.add_(torch.randn_like(layer.bias) * 0.05)
+    model.settle()
+    return model
+
+
+def loaded(name: str, seed: int = 0) -> Loaded:
+    """Such a model as if it came from the registry."""
+    model = make(name, seed).requires_grad_(False)
+    entry = Entry(name, VariableRateModel, config(name), sha256=f"{seed + 1:02x}" * 32)
+    return Loaded(entry, model, model.tables())
