@@ -9,6 +9,8 @@ from pathlib import Path
 # threads that spin beside a busy neighbour, make the suite several times slower.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+# The tests see no model that the developer has imported.
+os.environ["PLIANT_MODELS"] = os.devnull
 
 import numpy as np
 import numpy.typing as npt

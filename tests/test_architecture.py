@@ -28,6 +28,7 @@ FILE_UNITS = frozenset(
         "files",
         "header",
         "image",
+        "imported",
         "limits",
         "metadata",
         "modes",

@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any, Final
 
+from pliant import imported
 from pliant.container import Container, read
 from pliant.rate import to_quality
 from pliant.units import RATE_MAX
@@ -61,5 +62,6 @@ def _model_name(model_id: bytes) -> str:
             hashes = {name: str(entry["sha256"]) for name, entry in json.load(stream).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         hashes = {}
+    hashes |= {name: record.sha256 for name, record in imported.records().items()}
     found = (name for name, digest in hashes.items() if digest.startswith(model_id.hex()))
     return next(found, model_id.hex())

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import pliant
-from pliant.cli import compare, data, decode, encode, eval, info, models, train
+from pliant.cli import compare, data, decode, encode, eval, import_, info, models, train
 from pliant.cli.console import Console
 from pliant.errors import PliantError
 
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--version", action="version", version=f"pliant {pliant.__version__}")
     commands = result.add_subparsers(metavar="COMMAND", required=True)
-    for command in (encode, decode, info, models, train, compare, eval, data):
+    for command in (encode, decode, info, models, import_, train, compare, eval, data):
         command.add_parser(commands)
     return result
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from pliant import imported
 from pliant.entropy.tables import Tables
 from pliant.errors import MissingError, UsageError
 from pliant.layers import int8
@@ -19,7 +20,7 @@ from pliant.models import weights
 from pliant.models.base import ImageModel
 from pliant.models.complexity import macs_per_pixel
 from pliant.models.pyramid import PyramidModel
-from pliant.models.zoo import ZOO
+from pliant.models.zoo import SYSTEMS, ZOO
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Entry:
     Attributes:
         sha256: of the weight file; the first eight digits are the model id in files.
         qualities: the published ones that have this size, if any has.
+        folder: of the weight file; None: the package's.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Entry:
     sha256: str = ""
     licence: str = "Apache-2.0"
     qualities: str = ""
+    folder: Path | None = None
 
     @property
     def model_id(self) -> bytes:
@@ -47,7 +50,7 @@ class Entry:
     @property
     def path(self) -> Path:
         """Where the weights lie."""
-        return _FOLDER / self.file
+        return (self.folder or _FOLDER) / self.file
 
 
 DEFAULT = "pyramid"
@@ -68,6 +71,24 @@ def _entries() -> dict[str, Entry]:
 MODELS: dict[str, Entry] = _entries()
 
 
+def _all() -> dict[str, Entry]:
+    """The models of the package, then those that the user imported."""
+    place = imported.folder()
+    return MODELS | {
+        name: Entry(
+            name,
+            SYSTEMS[record.system],
+            record.config,
+            record.file,
+            record.sha256,
+            licence="that of the checkpoint",
+            folder=place,
+        )
+        for name, record in imported.records(place).items()
+        if record.system in SYSTEMS and name not in MODELS
+    }
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A model with its weights and probability tables."""
@@ -84,9 +105,10 @@ def entry(name: str) -> Entry:
         UsageError: there is no such model.
     """
     name = DEFAULT if name == "default" else name
-    if name not in MODELS:
-        raise UsageError(f"there is no model {name!r}; there are: {', '.join(MODELS)}")
-    return MODELS[name]
+    models = _all()
+    if name not in models:
+        raise UsageError(f"there is no model {name!r}; there are: {', '.join(models)}")
+    return models[name]
 
 
 def by_id(model_id: bytes) -> Entry:
@@ -95,10 +117,11 @@ def by_id(model_id: bytes) -> Entry:
     Raises:
         MissingError: no installed model has it.
     """
-    for candidate in MODELS.values():
+    models = _all().values()
+    for candidate in models:
         if candidate.sha256 and candidate.model_id == model_id:
             return candidate
-    have = ", ".join(f"{e.name} ({e.sha256[:8]})" for e in MODELS.values() if e.sha256)
+    have = ", ".join(f"{e.name} ({e.sha256[:8]})" for e in models if e.sha256)
     raise MissingError(
         f"the file needs the model {model_id.hex()}; installed are: {have or 'none'}"
     )
@@ -169,7 +192,7 @@ def _read(chosen: Entry) -> bytes:
 def describe() -> list[dict[str, Any]]:
     """One record per model: id, name, configuration, size, work, portability, weights."""
     records = []
-    for chosen in MODELS.values():
+    for chosen in _all().values():
         model = chosen.build(**chosen.config)
         encoder, decoder = macs_per_pixel(model)
         records.append(
@@ -194,7 +217,7 @@ def describe() -> list[dict[str, Any]]:
 def verify() -> list[dict[str, Any]]:
     """Checks the weights of every model: {"name", "ok", "message"}."""
     records = []
-    for chosen in MODELS.values():
+    for chosen in _all().values():
         if not chosen.file:
             continue
         try:

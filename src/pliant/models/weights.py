@@ -137,8 +137,8 @@ def _numbers(count: int, seed: int) -> tuple[Any, np.uint32]:
     return (magnitude * sign).astype(np.float32), np.uint32((seed + count) & 0xFFFFFFFF)
 
 
-def save(model: ImageModel, name: str, config: dict[str, Any], path: Path) -> str:
-    """Writes the weight file of an evaluated model; returns its SHA-256.
+def to_bytes(model: ImageModel, name: str, config: dict[str, Any]) -> bytes:
+    """The weight file of an evaluated model.
 
     Raises:
         MissingError: the weights could overflow.
@@ -158,7 +158,22 @@ def save(model: ImageModel, name: str, config: dict[str, Any], path: Path) -> st
         "config": json.dumps(config),
         "self_check": self_check(stored) if model.portable else "",
     }
-    data = save_tensors(tensors, metadata)
+    return _ordered(save_tensors(tensors, metadata))
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same file with its metadata in order: safetensors writes them in a random one."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
+
+
+def save(model: ImageModel, name: str, config: dict[str, Any], path: Path) -> str:
+    """Writes what `to_bytes` gives; returns its SHA-256."""
+    data = to_bytes(model, name, config)
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 

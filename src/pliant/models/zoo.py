@@ -30,6 +30,14 @@ _NARROW, _WIDE = {"width": 128, "channels": 192}, {"width": 192, "channels": 320
 _SMALL = {"width": 64, "channels": 96, "exact": True}
 _RECTIFIED = {"rectified": True}
 
+SYSTEMS: dict[str, Callable[..., ImageModel]] = {
+    "factorized": FactorizedModel,
+    "scale-hyperprior": ScaleHyperpriorModel,
+    "mean-scale-hyperprior": MeanScaleHyperpriorModel,
+    "joint-autoregressive": JointAutoregressiveModel,
+    "cheng2020": ChengModel,
+}
+
 ZOO: dict[str, Size] = {
     "factorized-small": Size(FactorizedModel, _SMALL),
     "scale-hyperprior-small": Size(ScaleHyperpriorModel, _SMALL),
