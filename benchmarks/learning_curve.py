@@ -21,12 +21,11 @@ from pliant.evaluation.pictures import images_in, read_rgb
 from pliant.evaluation.run import evaluate
 from pliant.evaluation.table import Row
 from pliant.layers.exact import RateVector
-from pliant.models import registry
 from pliant.models.base import ImageModel
 from pliant.models.blocks import to_pixels, to_tensor
 from pliant.priors import walk
 from pliant.rate import to_rate
-from pliant.training.checkpoint import load_average
+from pliant.training import export
 
 ANCHOR = "avif-444"
 RANGES = ((0.1, 1.0), (1.0, 4.0))
@@ -73,11 +72,6 @@ def compare(model: ImageModel, paths: list[Path], anchor: list[Row]) -> dict[str
     return {"low": low, "high": high, "curve": points}
 
 
-def _model_of(folder: Path) -> str:
-    recipe = folder / "recipe.json"
-    return str(json.loads(recipe.read_text())["model"]) if recipe.exists() else registry.DEFAULT
-
-
 def main() -> None:
     """Measures the snapshots that are not in the result file yet."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -94,9 +88,7 @@ def main() -> None:
     for file in files:
         step = str(int(re.sub(r"\D", "", file.stem) or 0))
         if step not in known:
-            model = registry.build(_model_of(arguments.run))
-            load_average(model, file)
-            known[step] = compare(model.eval(), paths, anchor)
+            known[step] = compare(export.read(file).model, paths, anchor)
             low, high = known[step]["low"], known[step]["high"]
             print(f"step {step}: {low} % low, {high} % high", flush=True)
     result = {"anchor": ANCHOR, "photos": len(paths), "ranges": RANGES, "steps": known}

@@ -19,7 +19,8 @@ _HASH: Final = re.compile("[0-9a-f]{64}")
 class Record(NamedTuple):
     """One imported model.
 
-    system: its architecture, a key of `models.zoo.SYSTEMS`. config: the arguments of that.
+    system: its architecture, a key of `models.registry.ARCHITECTURES`. config: arguments of that,
+    besides those that the architecture has.
     file: of the weights, in the same folder. sha256: of that file.
     """
 

@@ -1,4 +1,4 @@
-"""``pliant import``: a CompressAI checkpoint becomes a model for ``--model``."""
+"""``pliant import``: a checkpoint, of a run or of CompressAI, becomes a model for ``--model``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command to the program's parser."""
     parser = commands.add_parser(
         "import",
-        help="make a model of a CompressAI checkpoint",
-        description="Read a checkpoint of CompressAI's zoo, without running code in it, and keep"
-        " it as a model that encode --model and decode know.",
+        help="make a model of a checkpoint",
+        description="Read a checkpoint of pliant train or of CompressAI's zoo, without running code"
+        " in it, and keep it as a model that encode --model and decode know.",
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth.tar file")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth.tar file, or .pt of a run")
+    parser.add_argument(
+        "--model",
+        metavar="TRAINED",
+        help="the checkpoint is of pliant train and of this model (default: as the recipe.json"
+        " beside it says)",
+    )
     parser.add_argument("--name", help="of the model (default: that of the file)")
     parser.add_argument(
         "-o",
@@ -37,12 +43,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace, console: Console) -> int:
     """Import the checkpoint and return 0; errors are raised."""
     from pliant.models import importing
+    from pliant.training import checkpoint, export
 
     path = Path(args.checkpoint)
     name = args.name or _EXTENSION.sub("", path.name)
     folder = Path(args.output) if args.output else imported.folder()
     importing.check_name(name, folder, args.force)
-    found = importing.read(path)
+    ours = args.model or checkpoint.recipe_beside(path)
+    found = export.read(path, args.model or "") if ours else importing.read(path)
     record = importing.install(found, name, folder, args.force)
     parameters = sum(p.numel() for p in found.model.parameters())
     facts = {

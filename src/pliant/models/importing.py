@@ -81,8 +81,8 @@ class Found(NamedTuple):
     """The model in a checkpoint.
 
     Attributes:
-        system: a key of `SYSTEMS`.
-        config: the arguments of that.
+        system: a key of `registry.ARCHITECTURES`.
+        config: arguments of that, besides those that the architecture has.
     """
 
     system: str
@@ -93,7 +93,7 @@ class Found(NamedTuple):
     def architecture(self) -> str:
         """The published name and size, if it has one, else the system and its arguments."""
         for name, size in ZOO.items():
-            if (size.build, size.config) == (SYSTEMS[self.system], self.config):
+            if (size.build, size.config) == registry.configured(self.system, self.config):
                 return name
         return " ".join([self.system, *(f"{key} {value}" for key, value in self.config.items())])
 
@@ -130,7 +130,8 @@ def install(found: Found, name: str, folder: Path, force: bool = False) -> Recor
         UsageError: the name is not allowed or taken. PliantError: the file system refuses.
     """
     check_name(name, folder, force)
-    data = weights.to_bytes(found.model, found.system, found.config)
+    _, config = registry.configured(found.system, found.config)
+    data = weights.to_bytes(found.model, found.system, config)
     digest = hashlib.sha256(data).hexdigest()
     record = Record(found.system, found.config, f"{name}-{digest[:8]}.safetensors", digest)
     replaced = records(folder).get(name)
@@ -195,7 +196,9 @@ def _read_state(path: Path) -> State:
         or len(state) > MAX_TENSORS
         or not all(map(_is_plain, state.items()))
     ):
-        raise DamagedError(f"{path} holds no state of a network")
+        raise DamagedError(
+            f"{path} holds no state of a network; if it is of pliant train, --model says of which"
+        )
     return dict(state)
 
 

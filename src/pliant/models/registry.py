@@ -70,6 +70,13 @@ def _entries() -> dict[str, Entry]:
 
 MODELS: dict[str, Entry] = _entries()
 
+Architecture = tuple[Callable[..., ImageModel], dict[str, Any]]
+# What an imported model can be: a system of any size, or a model of the package trained anew.
+ARCHITECTURES: dict[str, Architecture] = {
+    **{name: (build, {}) for name, build in SYSTEMS.items()},
+    **{name: (known.build, known.config) for name, known in MODELS.items()},
+}
+
 
 def _all() -> dict[str, Entry]:
     """The models of the package, then those that the user imported."""
@@ -77,16 +84,21 @@ def _all() -> dict[str, Entry]:
     return MODELS | {
         name: Entry(
             name,
-            SYSTEMS[record.system],
-            record.config,
+            *configured(record.system, record.config),
             record.file,
             record.sha256,
             licence="that of the checkpoint",
             folder=place,
         )
         for name, record in imported.records(place).items()
-        if record.system in SYSTEMS and name not in MODELS
+        if record.system in ARCHITECTURES and name not in MODELS
     }
+
+
+def configured(system: str, config: dict[str, Any]) -> Architecture:
+    """An architecture with all its arguments: its own and `config`."""
+    build, own = ARCHITECTURES[system]
+    return build, own | config
 
 
 @dataclass(frozen=True)

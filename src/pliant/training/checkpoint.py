@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from pliant.errors import UsageError
 
 State = dict[str, Any]
+RECIPE = "recipe.json"  # in the folder of a run
 
 
 def read_checkpoint(path: Path) -> State:
@@ -27,6 +29,15 @@ def read_checkpoint(path: Path) -> State:
     except Exception:  # torch raises many kinds for a damaged or foreign file
         raise UsageError(f"{path} is not a checkpoint") from None
     return state
+
+
+def recipe_beside(checkpoint: Path) -> dict[str, Any]:
+    """The recipe of the run that a checkpoint lies in; empty where it lies alone."""
+    try:
+        recipe: dict[str, Any] = json.loads((checkpoint.parent / RECIPE).read_text())
+    except OSError:
+        return {}
+    return recipe
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -1,6 +1,6 @@
-"""Puts the averaged weights of a run into the package.
+"""The averaged weights of a run as a model: in the package, or beside it by `pliant import`.
 
-`python -m pliant.training.export NAME CHECKPOINT`
+`python -m pliant.training.export NAME CHECKPOINT` puts them into the package.
 """
 
 from __future__ import annotations
@@ -10,9 +10,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pliant.errors import PliantError
+from pliant.errors import PliantError, UsageError
 from pliant.models import registry
-from pliant.training.checkpoint import load_average
+from pliant.models.importing import Found
+from pliant.training.checkpoint import load_average, recipe_beside
+
+
+def read(checkpoint: Path, name: str = "") -> Found:
+    """The model in a checkpoint or snapshot of a run.
+
+    Args:
+        name: the model of the registry that was trained; "": the one that the run's recipe names.
+
+    Raises:
+        UsageError: it is no checkpoint, does not fit, or no recipe lies beside it.
+    """
+    name = name or str(recipe_beside(checkpoint).get("model", ""))
+    if not name:
+        raise UsageError(f"{checkpoint} has no recipe beside it: say which model was trained")
+    model = registry.build(name)
+    load_average(model, checkpoint)
+    model.settle()
+    return Found(name, {}, model.eval())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,10 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path, help="checkpoint or snapshot of a run")
     chosen = parser.parse_args(arguments)
     try:
-        model = registry.build(chosen.name)
-        load_average(model, chosen.checkpoint)
-        model.settle()
-        digest = registry.install(model, chosen.name)
+        digest = registry.install(read(chosen.checkpoint, chosen.name).model, chosen.name)
     except PliantError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

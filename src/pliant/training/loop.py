@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pliant.errors import MissingError, PliantError, UsageError
 from pliant.models import registry
 from pliant.training import recipes, validate
-from pliant.training.checkpoint import State, load_weights
+from pliant.training.checkpoint import RECIPE, State, load_weights, recipe_beside
 from pliant.training.checkpoint import read_checkpoint as read
 from pliant.training.data import Batches, PhotoStore
 from pliant.training.journal import Journal, stop_signals
@@ -28,7 +28,7 @@ from pliant.training.optimiser import Optimiser
 from pliant.training.recipes import Recipe
 from pliant.training.vbr import LevelsLoss, settings_from
 
-CHECKPOINT, RECIPE = "checkpoint.pt", "recipe.json"
+CHECKPOINT = "checkpoint.pt"
 INSTALLED = "installed"  # as `init`: start from the weights in the package
 MAX_SKIPPED = 50  # in a row
 LOG_EVERY = 50
@@ -317,10 +317,9 @@ def _check_folder(recipe: Recipe, output: Path, resume: bool) -> bool:
     exists = (output / CHECKPOINT).exists()
     if exists and not resume:
         raise UsageError(f"{output} holds a run already: --resume goes on with it")
-    if exists and (output / RECIPE).exists():
-        before = json.loads((output / RECIPE).read_text())
-        if before["model"] != recipe.model:
-            raise UsageError(f"{output} holds a run of another model: {before['model']}")
+    before = recipe_beside(output / CHECKPOINT).get("model", recipe.model)
+    if exists and before != recipe.model:
+        raise UsageError(f"{output} holds a run of another model: {before}")
     return exists
 
 

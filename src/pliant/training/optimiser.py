@@ -1,9 +1,9 @@
 """Which parameter is trained by which optimiser.
 
-The weights of exact convolutions go to Muon (Jordan et al., "Muon: An optimizer for hidden layers
-in neural networks", 2024): its update has a singular value of one in every direction, so weak
-inputs, such as the finer contexts of a prior, learn as fast as strong ones. Biases and the
-logarithmic weights of explicit terms go to Adam.
+The weights of convolutions go to Muon (Jordan et al., "Muon: An optimizer for hidden layers in
+neural networks", 2024): its update has a singular value of one in every direction, so weak inputs,
+such as the finer contexts of a prior or the fine detail of a picture, learn as fast as strong ones.
+Biases and the logarithmic weights of explicit terms go to Adam.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from pliant.errors import MissingError
 from pliant.layers.exact import ExactConv2d, ExactLayer, SpreadConv2d
 from pliant.training.centring import Centring
+
+
+_CONVOLUTIONS = (ExactConv2d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class Optimiser:
@@ -45,11 +48,12 @@ class Optimiser:
         matrices = [
             m.weight
             for m in module.modules()
-            if isinstance(m, ExactConv2d) and not isinstance(m, SpreadConv2d)
+            if isinstance(m, _CONVOLUTIONS) and not isinstance(m, SpreadConv2d)
         ]
         chosen = {id(weight) for weight in matrices}
         others = [p for p in module.parameters() if id(p) not in chosen]
-        # Muon takes matrices alone: views of the kernels, one row for each output channel
+        # Muon takes matrices alone: views of the kernels, one row for each output channel (of
+        # transposed ones: each input channel)
         self._views = [(w, nn.Parameter(w.detach().flatten(1))) for w in matrices]
         self._adam = torch.optim.Adam(others, lr=learning_rate, betas=(0.9, 0.99), fused=True)
         self._parts: list[torch.optim.Optimizer] = [self._adam]

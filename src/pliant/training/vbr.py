@@ -7,7 +7,6 @@ are normalised, is not said there; both are settings here.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from pliant.models import registry
 from pliant.models.base import ImageModel
 from pliant.models.variable_rate import SYSTEMS, VariableRateModel
 from pliant.training import min_norm
+from pliant.training.checkpoint import recipe_beside
 from pliant.training.data import Batch
 from pliant.training.losses import BalancedLoss
 from pliant.training.recipes import Recipe
 
-RECIPE = "recipe.json"
 KEPT = 0.9  # of the running norms of gradients, with each step
 
 
@@ -138,9 +137,8 @@ def settings_from(checkpoint: Path) -> dict[str, str]:
     Raises:
         UsageError: there is no variable-rate model of this kind.
     """
-    try:
-        before = json.loads((checkpoint.parent / RECIPE).read_text())
-    except OSError:
+    before = recipe_beside(checkpoint)
+    if not before:
         return {}
     base = registry.entry(str(before["model"]))
     fitting = [e.name for e in registry.MODELS.values() if e is base or _builds_on(e, base)]

@@ -1,0 +1,82 @@
+"""The trainings behind `variable_rate.py`: what starts from what, and which settings differ.
+
+Equal data and steps: everything that is compared goes on from the same base for `MORE` steps with
+the same batches and learning rates. Models of a single rate go on from the next finer one, so a
+coarse one has seen more steps than any model of every rate: the reference is, if anything, too
+good.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+BASE, MORE = 8000, 1500  # steps
+FINEST = 0.18  # weight of distortion
+SINGLE = (FINEST, 0.0483, 0.013, 0.0035)  # of the models of a single rate
+COMMON = {"batch": "4", "crop": "128"}
+FURTHER = {"steps": str(MORE), "learning_rate": "5e-4", "matrix_learning_rate": "1.5e-3"}
+SYSTEMS = ("mean-scale", "scale")
+ABLATED = "mean-scale"  # the system that ablation and competitors use
+SECOND_SEED = {"seed": "2"}
+# Schemes and parts, each against "vbr": the minimum norm point with all parts.
+ABLATION = {
+    "plain": {"scheme": "random", "without": "offsets,hyper_step"},
+    "offsets": {"scheme": "random", "without": "hyper_step"},
+    "hyper-step": {"scheme": "random", "without": "offsets"},
+    "random": {"scheme": "random"},
+    "random-seed-2": {"scheme": "random", **SECOND_SEED},
+    "uniform": {"scheme": "uniform"},
+    "vbr-seed-2": SECOND_SEED,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        name: of its folder.
+        recipe: of `pliant train`.
+        start: name of the job whose weights it starts from, "" for none.
+        single: weight of distortion, for a model of one rate that is compared; else 0.
+    """
+
+    name: str
+    recipe: str
+    start: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    single: float = 0.0
+
+
+def _system(system: str) -> list[Job]:
+    """The base of a system, its models of a single rate, and the one of every rate."""
+    recipe, base = f"{system}-hyperprior", f"{system}-base"
+    finest = {"distortion_weight": str(FINEST)}
+    jobs = [Job(base, recipe, "", COMMON | finest | {"steps": str(BASE)})]
+    names = [base, *(f"{system}-{weight}" for weight in SINGLE)]
+    for (start, name), weight in zip(itertools.pairwise(names), SINGLE, strict=True):
+        settings = COMMON | FURTHER | {"distortion_weight": str(weight)}
+        jobs.append(Job(name, recipe, start, settings, weight))
+    jobs.append(Job(f"{system}-vbr", "vbr", base, COMMON | FURTHER))
+    return jobs
+
+
+def _ablation() -> list[Job]:
+    return [
+        Job(f"{ABLATED}-{name}", "vbr", f"{ABLATED}-base", COMMON | FURTHER | settings)
+        for name, settings in ABLATION.items()
+    ]
+
+
+JOBS: list[Job] = [job for system in SYSTEMS for job in _system(system)] + _ablation()
+
+
+def single_rate(system: str) -> list[Job]:
+    """The models of a single rate of a system, from fine to coarse."""
+    return [job for job in _system(system) if job.single]
+
+
+def every_rate(system: str) -> list[Job]:
+    """The models of every rate of a system."""
+    return [job for job in JOBS if job.recipe == "vbr" and job.name.startswith(f"{system}-")]
