@@ -17,7 +17,6 @@ from pliant.errors import MissingError
 from pliant.layers.exact import ExactConv2d, ExactLayer, SpreadConv2d
 from pliant.training.centring import Centring
 
-
 _CONVOLUTIONS = (ExactConv2d, nn.Conv2d, nn.ConvTranspose2d)
 
 
