@@ -21,10 +21,13 @@ SYSTEMS = {
 }
 NAMES = list(SYSTEMS)
 METHODS = [method for method in variable_rate.METHODS if method != "vbr"]
-COMPETITORS = [f"exact mean-scale {method}" for method in METHODS] + ["mean-scale cui"]
+COMPETITORS = [f"exact mean-scale {method}" for method in METHODS]
+COMPETITORS += ["mean-scale cui", "exact scale song"]
 for name in COMPETITORS:
     SYSTEMS[name] = SYSTEMS[name.rpartition(" ")[0]]
 EVERY = NAMES + COMPETITORS
+# with random weights a quality map says nothing about the rate
+ORDERED = [name for name in EVERY if not name.endswith("song")]
 PUBLISHED = [name for name in EVERY if not name.startswith("exact ")]
 
 
@@ -44,7 +47,7 @@ def make(name: str, seed: int = 0, trained: bool = True) -> VariableRateModel:
     if trained:
         torch.manual_seed(seed + 1)
         for parameter in model.added():
-            spread = 0.1 if parameter.dim() > 1 else 0.05
+            spread = 0.03 if parameter.dim() == 4 else 0.05
             parameter.add_(torch.randn_like(parameter) * spread)
     model.settle()
     return model

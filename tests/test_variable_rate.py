@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_vbr import EVERY, PUBLISHED, SYSTEMS, config, loaded, make
+from small_vbr import EVERY, ORDERED, PUBLISHED, SYSTEMS, config, loaded, make
 from small_zoo import make as make_base
 from torch import Tensor
 
@@ -74,8 +74,9 @@ def test_files_at_every_rate(name: str, photo: Any) -> None:
         assert np.abs(decoded.astype(float) - inside).max() <= 1
         assert codec.encode(photo[:65, :127], quality=quality(rate)) == data
         sizes.append(len(data))
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] > 3 * sizes[-1]
+    if name in ORDERED:
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] > 3 * sizes[-1]
 
 
 @every_model
@@ -191,7 +192,7 @@ def test_other_weights_can_be_trained_on_as_well(name: str) -> None:
     assert all(torch.equal(adopted[key], value) for key, value in state.items())
 
 
-@every_model
+@pytest.mark.parametrize("name", ORDERED)
 def test_gains_between_rate_parameters(name: str, photo: Any) -> None:
     """Any real gain will do for an estimate; files have the nearest rate parameter."""
     model = make(name)

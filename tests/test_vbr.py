@@ -133,10 +133,13 @@ def test_the_loss_weighs_distortion_by_the_square_of_the_gain(photo: Any) -> Non
     assert found == pytest.approx(total / 8, rel=1e-5)
 
 
-@pytest.mark.parametrize("normalisation", min_norm.NORMALISATIONS)
-def test_min_norm_weights_improve_every_level(normalisation: str, photo: Any) -> None:
+@pytest.mark.parametrize(
+    "name,normalisation",
+    [(MODEL, n) for n in min_norm.NORMALISATIONS] + [(f"{MODEL} cui", "loss+")],
+)
+def test_min_norm_weights_improve_every_level(name: str, normalisation: str, photo: Any) -> None:
     """Along the weighted gradient of the shared parameters no level gets worse."""
-    model, batch = make(MODEL).requires_grad_(True), batch_of(photo)
+    model, batch = make(name).requires_grad_(True), batch_of(photo)
     objective = loss_of(levels=4, normalisation=normalisation)
     single, small = [], []
     original = objective._weighted
@@ -222,8 +225,9 @@ def test_parts_can_be_left_out(trainers: Make) -> None:
     assert torch.equal(trained.model.gains.levels, fresh.gains.levels)  # never move
 
 
-def test_post_training_lowers_the_loss(photo: Any) -> None:
-    model, batch = make(MODEL, trained=False).requires_grad_(True), batch_of(photo)
+@pytest.mark.parametrize("name", [MODEL, f"{MODEL} choi", f"{MODEL} song"])
+def test_post_training_lowers_the_loss(name: str, photo: Any) -> None:
+    model, batch = make(name, trained=False).requires_grad_(True), batch_of(photo)
     objective = loss_of(scheme="uniform", levels=8)
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pliant.layers.exact import ONE, RateBias, RateVector
-from pliant.layers.variable import ScalarGains, gain_of, level_gains, rate_of
+from pliant.layers.variable import ScalarGains, gain_of, level_rates
 
 
 def between_levels(rate: RateVector) -> tuple[Tensor, Tensor]:
     """The next coarser level (B,) of each rate, 0 to 6, and how far it is to the next one, 0..1."""
-    knots = -torch.tensor([rate_of(g) for g in level_gains()], device=rate.rate.device).double()
+    knots = -torch.tensor(level_rates(), device=rate.rate.device).double()
     place = -rate.rate.double()
     level = (torch.searchsorted(knots, place, right=True) - 1).clamp(0, len(knots) - 2)
     low, high = knots[level], knots[level + 1]
@@ -39,7 +39,7 @@ class GainUnit(nn.Module):
 
     def __init__(self, channels: int, power: float = 1.0, anchored: bool = False) -> None:
         super().__init__()
-        start = power * gain_of(torch.tensor([rate_of(g) for g in level_gains()])).log2().float()
+        start = power * gain_of(torch.tensor(level_rates())).log2().float()
         self.anchored = anchored
         self.logs = nn.Parameter(start[: 7 if anchored else 8, None].repeat(1, channels))
 

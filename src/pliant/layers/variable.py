@@ -42,6 +42,11 @@ def level_gains() -> list[float]:
     return [math.sqrt(weight / WEIGHTS[-1]) for weight in WEIGHTS]
 
 
+def level_rates() -> list[int]:
+    """The rate parameters of the eight levels, coarse first."""
+    return [rate_of(gain) for gain in level_gains()]
+
+
 class HyperStep(nn.Module):
     """Gain to the quantiser step of the side latent: max(1/2, softplus(net(1 / g))).
 
@@ -80,6 +85,14 @@ class ScalarGains(Gains):
     def shown(self, side: Tensor, rate: RateVector) -> Tensor:
         """Side symbols as an exact network sees them."""
         return side
+
+
+class NoGains(ScalarGains):
+    """Steps of one at every rate, for methods whose transform does everything."""
+
+    def gain(self, rate: RateVector) -> Tensor:
+        """See `ScalarGains`."""
+        return torch.ones_like(super().gain(rate))
 
 
 class VariableGains(ScalarGains):

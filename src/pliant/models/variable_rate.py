@@ -6,17 +6,18 @@ and Quantization-Reconstruction Offsets" (DCC 2024), and the methods that it com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pliant.entropy.tables import Tables
+from pliant.layers.conditional import rates_near
 from pliant.layers.exact import RateBias, RateVector
 from pliant.layers.gain_units import AsymmetricGains, QuantisationErrorAwareGains, TheisGains
 from pliant.layers.quantize import SCALES_PER_OCTAVE
-from pliant.layers.variable import ScalarGains, VariableGains
+from pliant.layers.variable import NoGains, ScalarGains, VariableGains, level_rates
 from pliant.models.base import ImageModel
 from pliant.models.joint_autoregressive import JointAutoregressiveModel
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
@@ -26,6 +27,11 @@ from pliant.priors.hyperprior import HyperPrior
 from pliant.priors.single import SingleRate
 from pliant.priors.variable import ExactVariablePrior, GainedPrior
 from pliant.transforms.autoencoder import Autoencoder
+from pliant.transforms.conditioned import (
+    ConditionalAutoencoder,
+    ConditionedAutoencoder,
+    MapAutoencoder,
+)
 from pliant.units import ANCHORS, RATE_UNIT
 
 SYSTEMS: dict[str, Callable[..., ImageModel]] = {
@@ -56,10 +62,14 @@ class Method(NamedTuple):
 
     Attributes:
         offsets: whether decoded values move away from their means.
+        transform: what becomes of that of the single-rate model.
+        mixed_bins: whether training takes any rate parameter that is nearest to its level.
     """
 
     gains: Callable[[Shape], ScalarGains]
     offsets: bool = False
+    transform: Callable[[Autoencoder], Autoencoder] = lambda base: base
+    mixed_bins: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -67,9 +77,18 @@ METHODS: dict[str, Method] = {
     "theis": Method(lambda shape: TheisGains(shape.channels)),
     "qvrf": Method(lambda _: QuantisationErrorAwareGains()),
     "cui": Method(lambda shape: AsymmetricGains(shape.side, shape.channels, shape.exact)),
+    # the step is that of the level, which could as well be in its last layer, times the bin size
+    "choi": Method(lambda _: ScalarGains(), transform=ConditionalAutoencoder, mixed_bins=True),
+    "song": Method(lambda _: NoGains(), transform=MapAutoencoder),
 }
 
-_ADDED = ("gains.", "prior.offsets.", "prior.inner.gain_features.")
+_ADDED = (
+    "gains.",
+    "prior.offsets.",
+    "prior.inner.gain_features.",
+    "transform.modulators.",
+    "transform.conditions.",
+)
 
 
 class VariableRateModel(ImageModel):
@@ -103,15 +122,34 @@ class VariableRateModel(ImageModel):
             if isinstance(inner, AutoregressivePrior) and method == "vbr":
                 inner.follow_gains()
             prior = GainedPrior(inner, gains, parts.offsets)
-        assert isinstance(base.transform, torch.nn.Module)
-        super().__init__(base.transform, prior, [], gains=gains)
-        self.portable = base.portable
+        assert isinstance(base.transform, Autoencoder)
+        super().__init__(parts.transform(base.transform), prior, [], gains=gains)
+        self.portable, self.mixed_bins = base.portable, parts.mixed_bins
 
     @property
     def scalar_gains(self) -> ScalarGains:
         """The gains, as what they are."""
         assert isinstance(self.gains, ScalarGains)
         return self.gains
+
+    def scale(self, latents: Sequence[Tensor], rate: RateVector) -> list[Tensor]:
+        """See `ImageModel`: here comes what of the analysis depends on the rate."""
+        if isinstance(self.transform, ConditionedAutoencoder):
+            latents = self.transform.analysis_at(latents[0], rate)
+        return super().scale(latents, rate)
+
+    def decoded(self, symbols: Sequence[Tensor], rate: RateVector) -> Tensor:
+        """See `ImageModel`."""
+        if isinstance(self.transform, ConditionedAutoencoder):
+            return self.transform.synthesis_at(self.unscale(symbols, rate), rate)
+        return super().decoded(symbols, rate)
+
+    def drawn_rate(self, level: int) -> int:
+        """The rate parameter of a step of training at a level."""
+        if not self.mixed_bins:
+            return level_rates()[level]
+        near = rates_near(level)
+        return int(near[torch.randint(len(near), (1,))])
 
     def adopted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `ImageModel`: also the weights of the single-rate model.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pliant.errors import UsageError
 from pliant.layers.exact import RateVector
-from pliant.layers.variable import gain_of, level_gains, rate_of
+from pliant.layers.variable import gain_of, level_rates
 from pliant.models import registry
 from pliant.models.base import ImageModel
 from pliant.models.variable_rate import SYSTEMS, VariableRateModel
@@ -47,10 +47,9 @@ class LevelsLoss(BalancedLoss):
         """See `BalancedLoss`; the rates of the batch are not used."""
         assert isinstance(model, VariableRateModel)
         image = batch.image
-        rates = [rate_of(gain) for gain in level_gains()]
-        chosen = self.levels(len(rates))
+        chosen = self.levels(len(level_rates()))
         latents = model.transform.analysis(image)
-        losses = [self._loss(model, image, latents, rates[level]) for level in chosen]
+        losses = [self._loss(model, image, latents, model.drawn_rate(level)) for level in chosen]
         if self.recipe.scheme == "min-norm":
             return self._weighted(losses, chosen, model)
         return torch.stack(losses).mean()
