@@ -16,6 +16,7 @@ from pliant.transforms.autoencoder import PEAK, Autoencoder
 from pliant.units import RATE_MAX
 
 _Conv = nn.Conv2d | nn.ConvTranspose2d
+_STRETCH = 2.0  # of the quality map's range, -1..1
 
 
 class ConditionedAutoencoder(Autoencoder):
@@ -87,6 +88,9 @@ class MapAutoencoder(ConditionedAutoencoder):
     The decoder's conditions come from z and y. A picture may have the map as a fourth plane, 0 to
     1; without one it is uniform, 1 at the finest rate and 0 at the coarsest. Features of half the
     size, where they cost most, and the picture's last layer are left as they are.
+
+    What starts from a trained model has to learn the map's meaning within a short schedule: it
+    enters stretched, and latents, which are large there, enter as logarithms.
     """
 
     def __init__(self, base: Autoencoder) -> None:
@@ -120,18 +124,24 @@ class MapAutoencoder(ConditionedAutoencoder):
         if not quality.shape[1]:
             level = 1 - rate.rate.to(image) / RATE_MAX
             quality = level[:, None, None, None].expand(-1, 1, *image.shape[2:])
+        quality = _STRETCH * (2 * quality - 1)
         seen = F.avg_pool2d(torch.cat((quality, image), 1), 4)
         main = self.through("encoder", image, self.conditions["encoder"](seen))
-        seen = torch.cat((F.avg_pool2d(quality, 16), main), 1)
+        seen = torch.cat((F.avg_pool2d(quality, 16), _logarithm(main)), 1)
         return [self.through("hyper", main, self.conditions["hyper"](seen)), main]
 
     def synthesis_at(self, latents: Sequence[Tensor], rate: RateVector) -> Tensor:
         """See `ConditionedAutoencoder`; the rate tells nothing."""
         side, main = latents
         seen = torch.cat((F.interpolate(side, scale_factor=4.0, mode="nearest"), main), 1)
-        first, *others = self.conditions["decoder"](seen)
+        first, *others = self.conditions["decoder"](_logarithm(seen))
         main = self.modulators["latent"](main, first)
         return self.through("decoder", main, others) * PEAK
+
+
+def _logarithm(x: Tensor) -> Tensor:
+    """Magnitudes as log(1 + magnitude)."""
+    return x.sign() * x.abs().log1p()
 
 
 def _channels(layers: nn.Sequential) -> list[int]:
