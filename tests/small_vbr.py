@@ -8,6 +8,7 @@ import torch
 from small_zoo import config_of
 from small_zoo import make as make_base
 
+from pliant.models import variable_rate
 from pliant.models.registry import Entry, Loaded
 from pliant.models.variable_rate import VariableRateModel
 
@@ -19,29 +20,35 @@ SYSTEMS = {
     "exact mean-scale": ("mean-scale-hyperprior", "exact mean-scale hyperprior"),
 }
 NAMES = list(SYSTEMS)
-PUBLISHED = [name for name in NAMES if not name.startswith("exact ")]
+METHODS = [method for method in variable_rate.METHODS if method != "vbr"]
+COMPETITORS = [f"exact mean-scale {method}" for method in METHODS]
+COMPETITORS += ["mean-scale cui", "exact scale song"]
+for name in COMPETITORS:
+    SYSTEMS[name] = SYSTEMS[name.rpartition(" ")[0]]
+EVERY = NAMES + COMPETITORS
+# with random weights a quality map says nothing about the rate
+ORDERED = [name for name in EVERY if not name.endswith("song")]
+PUBLISHED = [name for name in EVERY if not name.startswith("exact ")]
 
 
 def config(name: str) -> dict[str, Any]:
     """The arguments of a model."""
     system, base = SYSTEMS[name]
-    return {"system": system, **config_of(base)}
+    method = name.rpartition(" ")[2] if name in COMPETITORS else "vbr"
+    return {"system": system, "method": method, **config_of(base)}
 
 
 @torch.no_grad()
 def make(name: str, seed: int = 0, trained: bool = True) -> VariableRateModel:
-    """A model whose offsets, steps and gain features do something, if it is to be `trained`."""
+    """A model whose added parts do something, if it is to be `trained`."""
     base = make_base(SYSTEMS[name][1], seed)
     model = VariableRateModel(**config(name)).eval()
     model.load_state_dict(model.adopted(base.state_dict()))
     if trained:
         torch.manual_seed(seed + 1)
-        added = [model.prior.offsets.net, model.gains.hyper_step, model.prior.inner]
-        layers = [m for part in added if part is not None for m in part.modules()]
-        for layer in layers:
-            if isinstance(layer, torch.nn.Linear):
-                layer.weight.add_(torch.randn_like(layer.weight) * 0.1)
-                layer.bias.add_(torch.randn_like(layer.bias) * 0.05)
+        for parameter in model.added():
+            spread = 0.03 if parameter.dim() == 4 else 0.05
+            parameter.add_(torch.randn_like(parameter) * spread)
     model.settle()
     return model
 

@@ -69,6 +69,15 @@ def test_tables_hold_the_masses_around_the_median() -> None:
         assert coded == pytest.approx(ideal, abs=0.02)
 
 
+def test_every_channel_may_have_its_own_step() -> None:
+    density, steps = shaped(), torch.tensor([0.5, 1.0, 2.0, 0.7, 3.0])
+    found = density.masses(steps)
+    for channel, step in enumerate(steps.tolist()):
+        alone = density.masses(step)[channel]
+        middle, own = len(found[channel]) // 2, len(alone) // 2
+        assert found[channel][middle - 1 : middle + 2] == pytest.approx(alone[own - 1 : own + 2])
+
+
 def test_it_learns_two_peaks() -> None:
     torch.manual_seed(0)
     density = Density(1)

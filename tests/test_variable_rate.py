@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_vbr import NAMES, PUBLISHED, SYSTEMS, config, loaded, make
+from small_vbr import EVERY, ORDERED, PUBLISHED, SYSTEMS, config, loaded, make
 from small_zoo import make as make_base
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from pliant.models.variable_rate import VariableRateModel
 from pliant.priors import walk
 from pliant.units import RATE_MAX
 
-every_model = pytest.mark.parametrize("name", NAMES)
+every_model = pytest.mark.parametrize("name", EVERY)
 # the levels, and two between them
 RATES = [*(rate_of(g) for g in level_gains()), 100, 1333]
 
@@ -74,8 +74,9 @@ def test_files_at_every_rate(name: str, photo: Any) -> None:
         assert np.abs(decoded.astype(float) - inside).max() <= 1
         assert codec.encode(photo[:65, :127], quality=quality(rate)) == data
         sizes.append(len(data))
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] > 3 * sizes[-1]
+    if name in ORDERED:
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] > 3 * sizes[-1]
 
 
 @every_model
@@ -174,9 +175,8 @@ def test_the_parallel_pass_equals_the_schedule(name: str, photo: Any) -> None:
     with torch.no_grad():
         latents = model.scale(model.transform.analysis(picture(photo[:128, :192])), rate)
         _, seen = walk.bits(prior, latents, size, rate, 0.0)  # contexts see offsets
-        known = [
-            y * u for y, u in zip(prior.merge(seen, size), model.gains.steps(rate), strict=True)
-        ]
+        units = model.gains.decoder_steps(rate)
+        known = [y * u for y, u in zip(prior.merge(seen, size), units, strict=True)]
         inner = list(walk.taught(prior.inner, prior.inner.split(known), size, rate))
         together = prior.inner.parallel(known, size, rate)
         merged = prior.merge([step.mean for step in inner], size)
@@ -192,7 +192,7 @@ def test_other_weights_can_be_trained_on_as_well(name: str) -> None:
     assert all(torch.equal(adopted[key], value) for key, value in state.items())
 
 
-@every_model
+@pytest.mark.parametrize("name", ORDERED)
 def test_gains_between_rate_parameters(name: str, photo: Any) -> None:
     """Any real gain will do for an estimate; files have the nearest rate parameter."""
     model = make(name)

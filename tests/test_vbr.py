@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_vbr import NAMES, SYSTEMS, config, make
+from small_vbr import EVERY, SYSTEMS, config, make
 from small_zoo import config_of
 from small_zoo import make as make_base
 from torch import Tensor
@@ -21,7 +21,7 @@ from pliant.cli.main import main as pliant
 from pliant.codec import Codec
 from pliant.errors import UsageError
 from pliant.layers.exact import RateVector
-from pliant.layers.variable import rate_of
+from pliant.layers.variable import gain_of, rate_of
 from pliant.models import registry
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.models.variable_rate import VariableRateModel
@@ -127,14 +127,19 @@ def test_the_loss_weighs_distortion_by_the_square_of_the_gain(photo: Any) -> Non
             rate = RateVector(torch.full((2,), rate_of(gain), dtype=torch.float64))
             bits, decoded = model.surrogate_of(latents, (64, 64), rate)
             error = float((decoded - batch.image).square().mean())
-            total += float(bits.mean()) / 64**2 + 0.18 * gain**2 * error
+            assert float(gain_of(rate.rate[0])) == pytest.approx(gain, rel=6e-4)
+            weight = 0.18 * float(gain_of(rate.rate[0])) ** 2
+            total += float(bits.mean()) / 64**2 + weight * error
     assert found == pytest.approx(total / 8, rel=1e-5)
 
 
-@pytest.mark.parametrize("normalisation", min_norm.NORMALISATIONS)
-def test_min_norm_weights_improve_every_level(normalisation: str, photo: Any) -> None:
+@pytest.mark.parametrize(
+    "name,normalisation",
+    [(MODEL, n) for n in min_norm.NORMALISATIONS] + [(f"{MODEL} cui", "loss+")],
+)
+def test_min_norm_weights_improve_every_level(name: str, normalisation: str, photo: Any) -> None:
     """Along the weighted gradient of the shared parameters no level gets worse."""
-    model, batch = make(MODEL).requires_grad_(True), batch_of(photo)
+    model, batch = make(name).requires_grad_(True), batch_of(photo)
     objective = loss_of(levels=4, normalisation=normalisation)
     single, small = [], []
     original = objective._weighted
@@ -170,7 +175,7 @@ def test_norms_run_and_survive_a_resume(photo: Any) -> None:
     assert torch.equal(other.norms, objective.norms)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_gradients_reach_every_parameter(name: str, photo: Any) -> None:
     model, batch = make(name).requires_grad_(True), batch_of(photo)
     loss_of(scheme="uniform", levels=8)(model, batch, 0.5).backward()
@@ -220,8 +225,9 @@ def test_parts_can_be_left_out(trainers: Make) -> None:
     assert torch.equal(trained.model.gains.levels, fresh.gains.levels)  # never move
 
 
-def test_post_training_lowers_the_loss(photo: Any) -> None:
-    model, batch = make(MODEL, trained=False).requires_grad_(True), batch_of(photo)
+@pytest.mark.parametrize("name", [MODEL, f"{MODEL} choi", f"{MODEL} song"])
+def test_post_training_lowers_the_loss(name: str, photo: Any) -> None:
+    model, batch = make(name, trained=False).requires_grad_(True), batch_of(photo)
     objective = loss_of(scheme="uniform", levels=8)
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
@@ -287,6 +293,8 @@ def test_refusals(folder: Path, start: Path, tmp_path: Path) -> None:
     "base,expected",
     [
         ("scale-hyperprior-small", "scale-hyperprior-small-vbr"),
+        ("mean-scale-hyperprior-small", "mean-scale-hyperprior-small-vbr"),
+        ("mean-scale-hyperprior-small-cui", "mean-scale-hyperprior-small-cui"),
         ("bmshj2018-hyperprior-192", "bmshj2018-hyperprior-vbr"),
         ("mbt2018-mean-192", "mbt2018-mean-vbr"),
         ("mbt2018-320", "mbt2018-vbr"),

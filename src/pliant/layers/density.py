@@ -94,19 +94,20 @@ class Density(nn.Module):
         self.quantiles.copy_((low + high) / 2)
 
     @torch.no_grad()
-    def masses(self, step: float = 1.0) -> list[Array]:
+    def masses(self, step: Tensor | float = 1.0) -> list[Array]:
         """Of each channel's symbols, for `Tables.listed`: made in float64.
 
         Args:
-            step: of the quantiser.
+            step: of the quantiser: one, or (C,) of each channel.
         """
+        steps = torch.as_tensor(step, dtype=torch.float64, device="cpu").reshape(-1, 1, 1)
         exact = copy.deepcopy(self).double().cpu()
         low, median, high = exact.quantiles.unbind(2)
-        reach = torch.maximum(median - low, high - median).max()
-        radius = int((reach / step).ceil().clamp(1, RADIUS_LIMIT))
+        reach = torch.maximum(median - low, high - median) / steps[..., 0]
+        radius = int(reach.max().ceil().clamp(1, RADIUS_LIMIT))
         symbols = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        mass = exact.mass(median[..., None] + symbols * step, step)[:, 0].numpy()
-        edges = torch.tensor([-radius - 0.5, radius + 0.5], dtype=torch.float64) * step
+        mass = exact.mass(median[..., None] + symbols * steps, steps)[:, 0].numpy()
+        edges = torch.tensor([-radius - 0.5, radius + 0.5], dtype=torch.float64) * steps
         ends = exact.logits(median[..., None] + edges)[:, 0]
         tails = torch.sigmoid(ends * torch.tensor([1.0, -1.0])).sum(1).numpy()
         return [folded(m, float(t)) for m, t in zip(np.asarray(mass), tails, strict=True)]

@@ -42,10 +42,11 @@ class Correction:
     """The offsets at the gains of a batch.
 
     Attributes:
-        gain: (B, 1, 1, 1).
+        offsets: None for a method that has none.
+        gain: (B, 1 or C, 1, 1).
     """
 
-    offsets: Offsets
+    offsets: Offsets | None
     gain: Tensor
 
     def __call__(self, values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -53,6 +54,8 @@ class Correction:
 
         Gradients reach the values as if there were none, and the network; not mean and scale.
         """
+        if self.offsets is None:
+            return values
         symbols = (values - mean).detach().round()
         coded = symbols != 0
         scales, gains = (x.detach().expand_as(values)[coded] for x in (scale, self.gain))

@@ -76,9 +76,13 @@ class Gains(nn.Module):
             for o, p in zip(lerp, self.points, strict=True)
         ]
 
+    def decoder_steps(self, rate: RateVector) -> list[Tensor]:
+        """What the decoder multiplies symbols by: their units, unless it has factors of its own."""
+        return self.steps(rate)
+
     def dequantise(self, symbols: Sequence[Tensor], rate: RateVector) -> list[Tensor]:
         """Symbols (B, C, h, w) to latents."""
-        everything = zip(symbols, self.steps(rate), self.points, strict=True)
+        everything = zip(symbols, self.decoder_steps(rate), self.points, strict=True)
         return [_dequantise(q, step, p.one) for q, step, p in everything]
 
 

@@ -42,6 +42,11 @@ def level_gains() -> list[float]:
     return [math.sqrt(weight / WEIGHTS[-1]) for weight in WEIGHTS]
 
 
+def level_rates() -> list[int]:
+    """The rate parameters of the eight levels, coarse first."""
+    return [rate_of(gain) for gain in level_gains()]
+
+
 class HyperStep(nn.Module):
     """Gain to the quantiser step of the side latent: max(1/2, softplus(net(1 / g))).
 
@@ -62,8 +67,36 @@ class HyperStep(nn.Module):
         return lower_bound(step, LEAST_HYPER_STEP)  # a step that rests there can leave again
 
 
-class VariableGains(Gains):
-    """Units of the symbols of [side latent, main latent].
+class ScalarGains(Gains):
+    """Units of the symbols of [side latent, main latent]: 1, and 1 / gain of the rate parameter."""
+
+    def __init__(self) -> None:
+        super().__init__([], [Points()] * 2)
+
+    def gain(self, rate: RateVector) -> Tensor:
+        """(B, 1 or C, 1, 1): what the main latent and its means are multiplied by."""
+        return gain_of(rate.rate).float()[:, None, None, None]
+
+    def steps(self, rate: RateVector) -> list[Tensor]:
+        """(B, 1 or C, 1, 1) per latent: the unit of its symbols."""
+        gain = self.gain(rate)
+        return [gain.new_ones(1, 1, 1, 1), 1 / gain]
+
+    def shown(self, side: Tensor, rate: RateVector) -> Tensor:
+        """Side symbols as an exact network sees them."""
+        return side
+
+
+class NoGains(ScalarGains):
+    """Steps of one at every rate, for methods whose transform does everything."""
+
+    def gain(self, rate: RateVector) -> Tensor:
+        """See `ScalarGains`."""
+        return torch.ones_like(super().gain(rate))
+
+
+class VariableGains(ScalarGains):
+    """With a step of the side latent.
 
     Args:
         hyper_step: whether the side latent has a step of its own; else it is 1.
@@ -73,17 +106,13 @@ class VariableGains(Gains):
     """
 
     def __init__(self, hyper_step: bool) -> None:
-        super().__init__([], [Points()] * 2)
+        super().__init__()
         self.levels = nn.Parameter(torch.tensor(level_gains()), requires_grad=False)
         self.hyper_step = HyperStep() if hyper_step else None
 
-    def gain(self, rate: RateVector) -> Tensor:
-        """(B, 1, 1, 1)."""
-        return gain_of(rate.rate).float()[:, None, None, None]
-
     def steps(self, rate: RateVector) -> list[Tensor]:
-        """(B, 1, 1, 1) per latent: the unit of its symbols."""
-        gain = self.gain(rate)
+        """See `ScalarGains`."""
+        side, main = super().steps(rate)
         if self.hyper_step is None:
-            return [torch.ones_like(gain), 1 / gain]
-        return [self.hyper_step(gain.flatten())[:, None, None, None], 1 / gain]
+            return [side, main]
+        return [self.hyper_step(self.gain(rate).flatten())[:, None, None, None], main]

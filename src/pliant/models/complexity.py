@@ -56,7 +56,7 @@ def macs_per_pixel(model: ImageModel) -> tuple[float, float]:
     lifting = float(getattr(model.transform, "lifting_macs", 0.0))
     counts = [0]
     with _counting(counts):
-        latents = model.transform.analysis(image)
+        latents = model.scale(model.transform.analysis(image), vector)
     analysis = counts[0] / _SIZE**2 + lifting
     prior = [0]
     with _counting(prior):

@@ -11,7 +11,7 @@ from pliant.models.factorized import FactorizedModel
 from pliant.models.joint_autoregressive import JointAutoregressiveModel
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.models.scale_hyperprior import ScaleHyperpriorModel
-from pliant.models.variable_rate import VariableRateModel
+from pliant.models.variable_rate import METHODS, VariableRateModel
 
 
 class Size(NamedTuple):
@@ -43,9 +43,12 @@ ZOO: dict[str, Size] = {
     "scale-hyperprior-small": Size(ScaleHyperpriorModel, _SMALL),
     "mean-scale-hyperprior-small": Size(MeanScaleHyperpriorModel, _SMALL),
     "scale-hyperprior-small-vbr": Size(VariableRateModel, {"system": "scale-hyperprior"} | _SMALL),
-    "mean-scale-hyperprior-small-vbr": Size(
-        VariableRateModel, {"system": "mean-scale-hyperprior"} | _SMALL
-    ),
+    **{
+        f"mean-scale-hyperprior-small-{method}": Size(
+            VariableRateModel, {"system": "mean-scale-hyperprior", "method": method} | _SMALL
+        )
+        for method in METHODS
+    },
     "bmshj2018-hyperprior-vbr": Size(
         VariableRateModel, {"system": "scale-hyperprior"} | _WIDE, "1-8"
     ),

@@ -47,7 +47,7 @@ class TabledStep(Step):
         return self.mean, self.fraction
 
     def in_units(self, unit: Tensor) -> TabledStep:
-        """The same distributions for latents that are counted in this unit (B, 1, 1, 1)."""
+        """The same distributions for latents that are counted in this unit (B, 1 or C, 1, 1)."""
         raise NotImplementedError
 
     def choose(self, part: Tensor, strength: float) -> Tensor:
@@ -98,7 +98,7 @@ class DensityStep(TabledStep):
     """Learnt densities, one for each channel.
 
     Attributes:
-        unit: (B, 1, 1, 1) of the values, in that of the densities.
+        unit: (B, 1 or C, 1, 1) of the values, in that of the densities.
     """
 
     density: Density
@@ -186,11 +186,11 @@ class PublishedPrior(nn.Module):
         """Brings the medians up to date with the trained densities; before tables are made."""
         self.density.settle()
 
-    def tables(self, step: float = 1.0) -> Tables:
+    def tables(self, step: Tensor | float = 1.0) -> Tables:
         """Probability tables of the trained prior: the Gaussians first, then the densities.
 
         Args:
-            step: of the first latent.
+            step: of the first latent: one, or (C,) of each channel.
         """
         gaussians = gaussian_masses() if self.gaussians else []
         return Tables.listed(gaussians + self.density.masses(step))

@@ -22,7 +22,7 @@ from pliant.layers.quantize import (
     SCALES_PER_OCTAVE,
     symbol_bits,
 )
-from pliant.layers.variable import VariableGains
+from pliant.layers.variable import ScalarGains
 from pliant.priors.tabled import GaussianStep, PublishedPrior, TabledStep
 from pliant.priors.walk import LARGEST, Prior, Schedule, Step
 
@@ -64,13 +64,13 @@ class CentredStep(Step):
 class _VariablePrior(nn.Module):
     """What both kinds share: a prior within, offsets, and the gains of the model that owns it."""
 
-    def __init__(self, inner: nn.Module, gains: VariableGains) -> None:
+    def __init__(self, inner: nn.Module, gains: ScalarGains, offsets: bool = True) -> None:
         super().__init__()
-        self.inner, self.offsets = inner, Offsets()
+        self.inner, self.offsets = inner, Offsets() if offsets else None
         self._gains = (gains,)  # the model's: not a module of this one as well
 
     @property
-    def gains(self) -> VariableGains:
+    def gains(self) -> ScalarGains:
         """The gains of the model."""
         return self._gains[0]
 
@@ -111,12 +111,13 @@ class ExactVariablePrior(_VariablePrior):
     Args:
         inner: with two steps, side latent and main latent.
         gains: of the model.
+        offsets: whether there are any.
     """
 
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `walk.Prior`; the second step receives values."""
         inner = self.prior.schedule(size, rate)
-        step = inner.send((yield next(inner)))
+        step = inner.send(self.gains.shown((yield next(inner)), rate))
         yield CentredStep(step.index, step.mean, wide=True, correction=self.correction(rate))
 
 
@@ -126,28 +127,30 @@ class GainedPrior(_VariablePrior):
     Args:
         inner: a `PublishedPrior`; all steps but the first are of the main latent.
         gains: of the model.
+        offsets: whether there are any.
     """
 
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `walk.Prior`; receives values. Contexts see them with their offsets."""
         inner = self.prior.schedule(size, rate)
-        unit, next_unit = self.gains.steps(rate)
+        units = zip(self.gains.steps(rate), self.gains.decoder_steps(rate), strict=True)
+        (unit, known_unit), main_units = units
         correction, step = self.correction(rate), next(inner)
         while True:
             offered = _offered(step, unit, correction)
             values = yield offered
             try:
-                step = inner.send(offered.reconstruct(values) * unit)
+                step = inner.send(offered.reconstruct(values) * known_unit)
             except StopIteration:
                 return
-            unit = next_unit
+            unit, known_unit = main_units
 
     def parallel(
         self, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector
     ) -> list[Step]:
         """See `walk.RealPrior`."""
-        units = self.gains.steps(rate)
-        known = [y * unit for y, unit in zip(latents, units, strict=True)]
+        units, known_units = self.gains.steps(rate), self.gains.decoder_steps(rate)
+        known = [y * unit for y, unit in zip(latents, known_units, strict=True)]
         steps, correction = self.published.parallel(known, size, rate), self.correction(rate)
         return [_offered(s, unit, correction) for s, unit in zip(steps, units, strict=True)]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pliant.errors import UsageError
 from pliant.layers.exact import RateVector
-from pliant.layers.variable import rate_of
+from pliant.layers.variable import gain_of, level_rates
 from pliant.models import registry
 from pliant.models.base import ImageModel
 from pliant.models.variable_rate import SYSTEMS, VariableRateModel
@@ -47,10 +47,9 @@ class LevelsLoss(BalancedLoss):
         """See `BalancedLoss`; the rates of the batch are not used."""
         assert isinstance(model, VariableRateModel)
         image = batch.image
-        gains = model.variable_gains.levels.tolist()
-        chosen = self.levels(len(gains))
+        chosen = self.levels(len(level_rates()))
         latents = model.transform.analysis(image)
-        losses = [self._loss(model, image, latents, gains[level]) for level in chosen]
+        losses = [self._loss(model, image, latents, model.drawn_rate(level)) for level in chosen]
         if self.recipe.scheme == "min-norm":
             return self._weighted(losses, chosen, model)
         return torch.stack(losses).mean()
@@ -67,14 +66,15 @@ class LevelsLoss(BalancedLoss):
         return sorted(ends + rest[: self.recipe.levels - 2])
 
     def _loss(
-        self, model: VariableRateModel, image: Tensor, latents: list[Tensor], gain: float
+        self, model: VariableRateModel, image: Tensor, latents: list[Tensor], parameter: int
     ) -> Tensor:
-        """Bits per pixel plus distortion, weighted by the square of the gain."""
+        """Bits per pixel plus distortion, weighted by the square of the rate parameter's gain."""
         size = (image.shape[2], image.shape[3])
-        rate = image.new_full((len(image),), rate_of(gain), dtype=torch.float64)
+        rate = image.new_full((len(image),), parameter, dtype=torch.float64)
         total, decoded = model.surrogate_of(latents, size, RateVector(rate))
         error = (decoded - image).square().mean((1, 2, 3))
-        cost = total / (size[0] * size[1]) + self.recipe.distortion_weight * gain**2 * error
+        weight = self.recipe.distortion_weight * gain_of(rate).to(error).square()
+        cost = total / (size[0] * size[1]) + weight * error
         self._smooth(cost, rate)
         return cost.mean()
 
@@ -151,5 +151,5 @@ def settings_from(checkpoint: Path) -> dict[str, str]:
 def _builds_on(entry: registry.Entry, base: registry.Entry) -> bool:
     """Whether a variable-rate model has this single-rate one within."""
     config = dict(entry.config)
-    system = config.pop("system", None)
+    system, _ = config.pop("system", None), config.pop("method", None)
     return system is not None and SYSTEMS[system] is base.build and config == base.config
