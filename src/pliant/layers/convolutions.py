@@ -4,17 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 
-def down(inputs: int, outputs: int) -> nn.Conv2d:
-    """5x5 with stride 2: half the size."""
-    return nn.Conv2d(inputs, outputs, 5, 2, 2)
+class _Magnifying(nn.Conv2d):
+    scale = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.scale
 
 
-def up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
-    """5x5 with stride 2, transposed: twice the size."""
-    return nn.ConvTranspose2d(inputs, outputs, 5, 2, 2, output_padding=1)
+class _Reducing(nn.ConvTranspose2d):
+    scale = 1.0
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return super().forward(x / self.scale, output_size)
+
+
+def down(inputs: int, outputs: int, scale: float = 1.0) -> nn.Conv2d:
+    """5x5 with stride 2: half the size, and `scale` times what its weights say.
+
+    An optimiser moves every weight by about as much, so weights of usual size learn best.
+    """
+    if scale == 1:
+        return nn.Conv2d(inputs, outputs, 5, 2, 2)
+    layer = _Magnifying(inputs, outputs, 5, 2, 2)
+    layer.scale = scale
+    return layer
+
+
+def up(inputs: int, outputs: int, scale: float = 1.0) -> nn.ConvTranspose2d:
+    """5x5 with stride 2, transposed: twice the size, of inputs that are `scale` times too large."""
+    if scale == 1:
+        return nn.ConvTranspose2d(inputs, outputs, 5, 2, 2, output_padding=1)
+    layer = _Reducing(inputs, outputs, 5, 2, 2, output_padding=1)
+    layer.scale = scale
+    return layer
 
 
 def same(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pliant.models.single import SingleRateModel
 from pliant.priors.density import DensityPrior
 from pliant.priors.factorized import FactorizedPrior
-from pliant.transforms.autoencoder import Autoencoder
+from pliant.transforms.autoencoder import EXACT_SCALE, Autoencoder
 
 
 class FactorizedModel(SingleRateModel):
@@ -22,4 +22,5 @@ class FactorizedModel(SingleRateModel):
         self, width: int = 128, channels: int = 192, exact: bool = False, rectified: bool = False
     ) -> None:
         prior = FactorizedPrior(channels, 16) if exact else DensityPrior(channels)
-        super().__init__(Autoencoder(width, channels, None, rectified), prior, 1)
+        scale = EXACT_SCALE if exact else 1.0
+        super().__init__(Autoencoder(width, channels, None, rectified, scale), prior, 1)

@@ -7,7 +7,7 @@ from torch import nn
 from pliant.models.single import SingleRateModel
 from pliant.priors.gaussian import GaussianPrior
 from pliant.priors.hyperprior import HyperPrior
-from pliant.transforms.autoencoder import Autoencoder, signed_analysis
+from pliant.transforms.autoencoder import EXACT_SCALE, Autoencoder, signed_analysis
 
 
 class MeanScaleHyperpriorModel(SingleRateModel):
@@ -26,4 +26,5 @@ class MeanScaleHyperpriorModel(SingleRateModel):
             prior: nn.Module = HyperPrior(channels, width, width)
         else:
             prior = GaussianPrior(width, channels, means=True)
-        super().__init__(Autoencoder(width, channels, hyper), prior, 2)
+        transform = Autoencoder(width, channels, hyper, scale=EXACT_SCALE if exact else 1.0)
+        super().__init__(transform, prior, 2)

@@ -7,7 +7,7 @@ from torch import nn
 from pliant.models.single import SingleRateModel
 from pliant.priors.gaussian import GaussianPrior
 from pliant.priors.hyperprior import HyperPrior
-from pliant.transforms.autoencoder import Autoencoder, scale_analysis
+from pliant.transforms.autoencoder import EXACT_SCALE, Autoencoder, scale_analysis
 
 
 class ScaleHyperpriorModel(SingleRateModel):
@@ -25,4 +25,5 @@ class ScaleHyperpriorModel(SingleRateModel):
             prior: nn.Module = HyperPrior(channels, width, width, means=False)
         else:
             prior = GaussianPrior(width, channels, means=False)
-        super().__init__(Autoencoder(width, channels, hyper), prior, 2)
+        transform = Autoencoder(width, channels, hyper, scale=EXACT_SCALE if exact else 1.0)
+        super().__init__(transform, prior, 2)

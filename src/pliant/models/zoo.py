@@ -27,7 +27,7 @@ class Size(NamedTuple):
 
 
 _NARROW, _WIDE = {"width": 128, "channels": 192}, {"width": 192, "channels": 320}
-_SMALL = {"width": 64, "channels": 96, "exact": True}
+_SMALL = {"width": 64, "channels": 192, "exact": True}
 _RECTIFIED = {"rectified": True}
 
 SYSTEMS: dict[str, Callable[..., ImageModel]] = {

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pliant.errors import MissingError, PliantError, UsageError
 from pliant.models import registry
-from pliant.training import recipes, validate
+from pliant.training import principal, recipes, validate
 from pliant.training.checkpoint import RECIPE, State, load_weights, recipe_beside
 from pliant.training.checkpoint import read_checkpoint as read
 from pliant.training.data import Batches, PhotoStore
@@ -30,6 +30,7 @@ from pliant.training.vbr import LevelsLoss, settings_from
 
 CHECKPOINT = "checkpoint.pt"
 INSTALLED = "installed"  # as `init`: start from the weights in the package
+COMPONENT_CROPS = 64  # that the first weights of an autoencoder come from
 MAX_SKIPPED = 50  # in a row
 LOG_EVERY = 50
 LONGEST_PAUSE = 600.0  # seconds between two steps that count as work (saving, validation)
@@ -49,8 +50,12 @@ class Trainer:
         self.recipe, self.output = recipe, output
         self.device = usable_device(device)
         self.model: Any = registry.build(recipe.model)
+        cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
+        self.store = PhotoStore(folders, cache, recipe.crop)
         if recipe.init:
             self._start_from(recipe.init)
+        elif recipe.part == "everything" and principal.applies(self.model.transform):
+            self._start_from_components()
         self.model.to(self.device)
         self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -58,8 +63,6 @@ class Trainer:
             self.part, recipe.learning_rate, recipe.matrix_learning_rate, recipe.clip
         )
         self.objective = (LevelsLoss if recipe.scheme else LOSSES[recipe.part])(recipe)
-        cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
-        self.store = PhotoStore(folders, cache, recipe.crop)
         self.batches = Batches(self._draw, recipe.seed, self.device)
         self.step, self.elapsed, self.skipped, self._in_a_row = 0, 0.0, 0, 0
 
@@ -68,6 +71,12 @@ class Trainer:
             load_weights(self.model, registry.load(self.recipe.model).model.state_dict())
         else:
             load_weights(self.model, self.model.adopted(read(Path(init))["average"]))
+
+    def _start_from_components(self) -> None:
+        rng = np.random.default_rng(self.recipe.seed)
+        crops = self.store.batch(rng, self.recipe.crop, [0.0] * COMPONENT_CROPS)
+        step = principal.step_for(self.recipe.distortion_weight)
+        principal.start(self.model.transform, torch.from_numpy(crops).float(), step)
 
     @property
     def part(self) -> torch.nn.Module:

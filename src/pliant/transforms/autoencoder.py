@@ -17,6 +17,8 @@ from pliant.layers.gdn import GDN
 
 PEAK = 255.0  # the networks see pictures in 0..1
 MID_GREY = 0.5  # where untrained decoders start
+EXACT_SCALE = 16.0
+"""Of y in models with exact priors, which are our own: steps of one need large values."""
 
 
 class Magnitude(nn.Module):
@@ -49,6 +51,7 @@ class Autoencoder(nn.Module):
         channels: of y.
         hyper: y to z.
         rectified: ReLU instead of generalised divisive normalisation.
+        scale: of y, over what the layers' weights say.
     """
 
     reach = 192
@@ -59,16 +62,19 @@ class Autoencoder(nn.Module):
         channels: int,
         hyper: nn.Module | None = None,
         rectified: bool = False,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         encoder: list[nn.Module] = []
         decoder: list[nn.Module] = []
-        for number, (a, b) in enumerate(itertools.pairwise([3, width, width, width, channels])):
+        scales = (1.0, 1.0, 1.0, scale)
+        widths = itertools.pairwise([3, width, width, width, channels])
+        for number, ((a, b), own) in enumerate(zip(widths, scales, strict=True)):
             if number:
                 encoder.append(nn.ReLU() if rectified else GDN(width))
                 decoder.insert(0, nn.ReLU() if rectified else GDN(width, inverse=True))
-            encoder.append(down(a, b))
-            decoder.insert(0, up(b, a))
+            encoder.append(down(a, b, own))
+            decoder.insert(0, up(b, a, own))
         last = decoder[-1].bias
         assert isinstance(last, nn.Parameter)
         nn.init.constant_(last, MID_GREY)
