@@ -221,16 +221,18 @@ def _hash_start(header: Header, alpha: bytes | None, number: int) -> int:
 
 
 def load(model: str = "default", device: str = "cpu") -> Codec:
-    """A codec that keeps its model warm; the same object for the same model and device.
+    """A codec that keeps its model warm; the same object for the same weights and device.
 
     Raises:
         MissingError: weights are missing or wrong. UsageError: there is no such model.
     """
-    return _load(registry.entry(model).name, device)
+    chosen = registry.entry(model)
+    return _load(chosen.name, chosen.sha256, device)
 
 
 @functools.lru_cache(maxsize=4)
-def _load(name: str, device: str) -> Codec:
+def _load(name: str, _sha256: str, device: str) -> Codec:
+    """Kept by the hash of the weights as well: an import may replace them under the same name."""
     return Codec(registry.load(name, device))
 
 
