@@ -27,11 +27,12 @@ from pliant.errors import DamagedError, MissingError  # noqa: E402
 from pliant.header import write_header  # noqa: E402
 from pliant.image import Source, read  # noqa: E402
 from pliant.layers.exact import RateVector  # noqa: E402
-from pliant.limits import check_limits  # noqa: E402
+from pliant.limits import MACS_PER_PIXEL, check_limits  # noqa: E402
 from pliant.models import registry  # noqa: E402
 from pliant.models.blocks import analyse, padded, synthesise  # noqa: E402
 from pliant.models.blocks import to_pixels as to_pixels  # noqa: E402
 from pliant.models.blocks import to_tensor as to_tensor  # noqa: E402
+from pliant.models.complexity import macs_per_pixel  # noqa: E402
 from pliant.picture import Picture  # noqa: E402
 from pliant.priors import walk  # noqa: E402
 from pliant.units import RATE_MAX  # noqa: E402
@@ -97,6 +98,12 @@ class Codec:
             pixels = self._decode_pixels(content, timings)
         return Picture(pixels, alpha, content.icc, content.exif, content.xmp)
 
+    @functools.cached_property
+    def decoder_macs(self) -> float:
+        """Multiply-accumulates of the decoder per padded pixel, at most."""
+        # exact models are known to need no more, so the milliseconds of counting are saved
+        return MACS_PER_PIXEL if self.model.portable else macs_per_pixel(self.model)[1]
+
     def decode_symbols(
         self, data: bytes, *, timings: runtime.Timings | None = None
     ) -> list[Tensor]:
@@ -111,7 +118,7 @@ class Codec:
         """The content of a file that this model can decode within the limits."""
         content = container.read(data)
         header = content.header
-        check_limits(header)
+        check_limits(header, macs_per_pixel=self.decoder_macs)
         if header.model_id != self.loaded.entry.model_id:
             raise MissingError(f"the file needs the model {header.model_id.hex()}, not {self.name}")
         if header.rate > RATE_MAX or header.extra_rates:
