@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pliant.container import (
     METADATA_LIMIT,
     Container,
     Header,
+    contents,
     read,
     read_header,
     read_metadata,
@@ -285,6 +287,15 @@ def test_resealed_mutations_never_escape(data) -> None:  # type: ignore[no-untyp
 def test_random_bytes_never_escape(noise: bytes, magic: bool) -> None:
     with pytest.raises(DamagedError):
         read((b"PLI\1" if magic else b"") + noise)
+
+
+def test_other_files_are_not_read_to_their_end() -> None:
+    film = io.BytesIO(bytes(1000))
+    assert len(contents(film)) == film.tell() == 3
+    with pytest.raises(DamagedError, match="not a Pliant file"):
+        read(bytes(3))
+    for whole in (b"", b"PL", write(RICH)):
+        assert contents(io.BytesIO(whole)) == whole
 
 
 def test_format_modules_need_only_the_standard_library() -> None:

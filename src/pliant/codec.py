@@ -261,6 +261,6 @@ def decode(data: bytes | str | os.PathLike[str]) -> Image.Image:
 
     if not isinstance(data, (bytes, bytearray, memoryview)):
         with open(data, "rb") as stream:
-            data = stream.read()
+            data = container.contents(stream)
     content = bytes(data)
     return to_pil(model_for(content).decode(content))
