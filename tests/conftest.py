@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported anywhere, and inherited by child processes: more threads than cores, or
@@ -19,6 +20,17 @@ import pytest
 Pixels = npt.NDArray[np.uint8]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The stand-in codec and a working folder in which no temporary file may stay behind."""
+    import fake_codec
+
+    monkeypatch.chdir(tmp_path)
+    with fake_codec.installed():
+        yield
+    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".tmp"]
 
 
 @pytest.fixture(scope="session")

@@ -103,8 +103,7 @@ def installed() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    from pliant.cli.main import main
+    from pliant.cli.main import program
 
     with installed():
-        code = main()
-    raise SystemExit(code)
+        program()

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_zoo import loaded
 from weights import needs_weights
 
 from pliant import codec, container, tiles
 from pliant.container import Container
 from pliant.errors import DamagedError, LimitError, MissingError, UsageError
 from pliant.layers.exact import RateVector
+from pliant.limits import MACS_PER_PIXEL
 from pliant.models import blocks
+from pliant.models.complexity import macs_per_pixel
 from pliant.picture import Picture
 from pliant.priors import walk
 from pliant.units import RATE_MAX
@@ -243,6 +246,18 @@ def test_inputs_of_all_kinds_are_the_same_picture(warm: codec.Codec, photo: Any)
     assert (decoded.mode, decoded.size) == ("RGB", (50, 40))
     assert np.array_equal(np.asarray(decoded), warm.decode(data).pixels)
     assert codec.model_for(data) is codec.load()
+
+
+def test_the_work_of_a_published_model_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    light, dear = codec.Codec(loaded("exact factorized")), codec.Codec(loaded("cheng anchor"))
+    assert light.decoder_macs == MACS_PER_PIXEL
+    assert dear.decoder_macs == macs_per_pixel(dear.model)[1] != MACS_PER_PIXEL
+    data = dear.encode(waves(60, 50))
+    assert dear.decode(data).pixels.shape == (60, 50, 3)
+    monkeypatch.setenv("PLIANT_MAX_PIXELS", "3000")  # 4 * 64 * 64 * MACS_PER_PIXEL
+    vars(dear)["decoder_macs"] = 4 * MACS_PER_PIXEL + 1
+    with pytest.raises(LimitError, match="operations"):
+        dear.decode(data)
 
 
 def test_metadata_travels_and_does_not_touch_the_picture(warm: codec.Codec) -> None:

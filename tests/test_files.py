@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pliant.errors import PliantError, UsageError
-from pliant.files import output_file
+from pliant.files import make_folder, output_file
 from pliant.image import Picture, save
 
 PICTURE = Picture(np.zeros((2, 2, 3), np.uint8))
@@ -102,3 +102,12 @@ def test_links_devices_folders_and_the_input_itself(folder: Path) -> None:
         pass
     with pytest.raises(PliantError, match="cannot write"), output_file(folder / "no" / "file"):
         pass
+
+
+def test_folders_are_made_or_refused_in_one_sentence(folder: Path) -> None:
+    make_folder(folder / "a" / "b")
+    make_folder(folder / "a" / "b")
+    (folder / "file").write_bytes(b"")
+    for name in ("file", "file/below"):
+        with pytest.raises(UsageError, match=r"cannot make the folder .*file"):
+            make_folder(folder / name)

@@ -19,6 +19,7 @@ from PIL import Image
 from small_zoo import PUBLISHED, config_of, make
 
 import pliant
+from pliant import codec
 from pliant.cli.main import main
 from pliant.codec import Codec
 from pliant.errors import DamagedError, LimitError, PliantError, UsageError
@@ -130,9 +131,9 @@ def test_a_photo_goes_through_an_imported_model(
     assert pliant.info("a.pli")["model"] == "mine-1"
     loaded = registry.load("mine-1")
     assert loaded.entry.model_id.hex() == record["id"]
-    codec = Codec(registry.Loaded(loaded.entry, model, model.tables()))
-    assert codec.encode(photo[:90, :70]) == Path("a.pli").read_bytes()
-    expected = codec.decode(Path("a.pli").read_bytes()).pixels
+    direct = Codec(registry.Loaded(loaded.entry, model, model.tables()))
+    assert direct.encode(photo[:90, :70]) == Path("a.pli").read_bytes()
+    expected = direct.decode(Path("a.pli").read_bytes()).pixels
     assert np.array_equal(np.asarray(Image.open("b.png")), expected)
     monkeypatch.setattr(registry, "MODELS", {})
     (described,) = registry.describe()
@@ -193,6 +194,16 @@ def test_nothing_is_left_of_a_failure(
     assert list(folder.iterdir()) == []
     with pytest.raises(PliantError, match="cannot make the folder"):
         importing.install(found, "mine", tmp_path / "small.pth.tar" / "inside")
+
+
+def test_a_replaced_model_is_loaded_anew(saved: Callable[..., Path], folder: Path) -> None:
+    ids = []
+    for seed in (0, 1):
+        state = theirs("factorized", make("factorized", seed=seed))
+        importing.install(importing.read(saved(state)), "mine", folder, force=True)
+        ids.append(codec.load("mine").loaded.entry.model_id)
+        assert codec.load("mine") is codec.load("mine")
+    assert ids[0] != ids[1]
 
 
 def test_the_registry_keeps_its_own_models(saved: Callable[..., Path], folder: Path) -> None:

@@ -14,6 +14,7 @@ import pliant
 from pliant.cli.main import main
 from pliant.models import registry
 from pliant.training import export
+from pliant.training.checkpoint import recipe_beside
 
 MODEL = "mean-scale-hyperprior-small-vbr"
 
@@ -70,3 +71,10 @@ def test_a_checkpoint_alone_needs_its_model(
     assert main(["import", str(checkpoint), "--name", "mine", "--model", "pyramid"]) == 2
     assert "does not fit" in capsys.readouterr().err
     assert main(["import", str(checkpoint), "--name", "mine", "--model", MODEL]) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"flour": 3}', b"\xff"])
+def test_another_recipe_is_none_of_ours(content: bytes, checkpoint: Path) -> None:
+    (checkpoint.parent / "recipe.json").write_bytes(content)
+    assert recipe_beside(checkpoint) == {}
+    assert main(["import", str(checkpoint), "--name", "mine"]) == 3

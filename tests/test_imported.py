@@ -18,15 +18,15 @@ GOOD: dict[str, Any] = {
 }
 
 
-def test_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLIANT_MODELS", "/chosen")
-    monkeypatch.setenv("XDG_DATA_HOME", "/data")
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert imported.folder() == Path("/chosen")
+def test_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLIANT_MODELS", str(tmp_path / "chosen"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert imported.folder() == tmp_path / "chosen"
     monkeypatch.delenv("PLIANT_MODELS")
-    assert imported.folder() == Path("/data/pliant/models")
+    assert imported.folder() == tmp_path / "data" / "pliant" / "models"
     monkeypatch.delenv("XDG_DATA_HOME")
-    assert imported.folder() == Path("/home/somebody/.local/share/pliant/models")
+    assert imported.folder() == tmp_path / ".local" / "share" / "pliant" / "models"
 
 
 def test_records_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

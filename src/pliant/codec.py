@@ -27,11 +27,12 @@ from pliant.errors import DamagedError, MissingError  # noqa: E402
 from pliant.header import write_header  # noqa: E402
 from pliant.image import Source, read  # noqa: E402
 from pliant.layers.exact import RateVector  # noqa: E402
-from pliant.limits import check_limits  # noqa: E402
+from pliant.limits import MACS_PER_PIXEL, check_limits  # noqa: E402
 from pliant.models import registry  # noqa: E402
 from pliant.models.blocks import analyse, padded, synthesise  # noqa: E402
 from pliant.models.blocks import to_pixels as to_pixels  # noqa: E402
 from pliant.models.blocks import to_tensor as to_tensor  # noqa: E402
+from pliant.models.complexity import macs_per_pixel  # noqa: E402
 from pliant.picture import Picture  # noqa: E402
 from pliant.priors import walk  # noqa: E402
 from pliant.units import RATE_MAX  # noqa: E402
@@ -97,6 +98,12 @@ class Codec:
             pixels = self._decode_pixels(content, timings)
         return Picture(pixels, alpha, content.icc, content.exif, content.xmp)
 
+    @functools.cached_property
+    def decoder_macs(self) -> float:
+        """Multiply-accumulates of the decoder per padded pixel, at most."""
+        # exact models are known to need no more, so the milliseconds of counting are saved
+        return MACS_PER_PIXEL if self.model.portable else macs_per_pixel(self.model)[1]
+
     def decode_symbols(
         self, data: bytes, *, timings: runtime.Timings | None = None
     ) -> list[Tensor]:
@@ -111,7 +118,7 @@ class Codec:
         """The content of a file that this model can decode within the limits."""
         content = container.read(data)
         header = content.header
-        check_limits(header)
+        check_limits(header, macs_per_pixel=self.decoder_macs)
         if header.model_id != self.loaded.entry.model_id:
             raise MissingError(f"the file needs the model {header.model_id.hex()}, not {self.name}")
         if header.rate > RATE_MAX or header.extra_rates:
@@ -221,16 +228,18 @@ def _hash_start(header: Header, alpha: bytes | None, number: int) -> int:
 
 
 def load(model: str = "default", device: str = "cpu") -> Codec:
-    """A codec that keeps its model warm; the same object for the same model and device.
+    """A codec that keeps its model warm; the same object for the same weights and device.
 
     Raises:
         MissingError: weights are missing or wrong. UsageError: there is no such model.
     """
-    return _load(registry.entry(model).name, device)
+    chosen = registry.entry(model)
+    return _load(chosen.name, chosen.sha256, device)
 
 
 @functools.lru_cache(maxsize=4)
-def _load(name: str, device: str) -> Codec:
+def _load(name: str, _sha256: str, device: str) -> Codec:
+    """Kept by the hash of the weights as well: an import may replace them under the same name."""
     return Codec(registry.load(name, device))
 
 
@@ -252,6 +261,6 @@ def decode(data: bytes | str | os.PathLike[str]) -> Image.Image:
 
     if not isinstance(data, (bytes, bytearray, memoryview)):
         with open(data, "rb") as stream:
-            data = stream.read()
+            data = container.contents(stream)
     content = bytes(data)
     return to_pil(model_for(content).decode(content))

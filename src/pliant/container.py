@@ -10,11 +10,12 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 from pliant.errors import DamagedError, LimitError
 from pliant.header import (
     HEADER_PREFIX,
+    MAGIC,
     VERSION,
     Header,
     Layout,
@@ -34,6 +35,7 @@ __all__ = [
     "Header",
     "Layout",
     "Metadata",
+    "contents",
     "read",
     "read_header",
     "read_metadata",
@@ -109,6 +111,12 @@ def write(container: Container) -> bytes:
         parts.append(_section(_TILE_TABLE, table))
         parts.extend(container.tiles)
     return b"".join(parts)
+
+
+def contents(stream: IO[bytes]) -> bytes:
+    """Return all bytes of a .pli file; of anything else, however long, only enough to refuse it."""
+    start = stream.read(len(MAGIC))
+    return start + stream.read() if start == MAGIC else start
 
 
 def read(data: bytes) -> Container:

@@ -9,6 +9,10 @@ class PliantError(Exception):
     exit_code: int = 1
 
 
+class OutputError(PliantError):
+    """Standard output cannot be written, so nothing more can be said there."""
+
+
 class UsageError(PliantError):
     """The request makes no sense: unknown option, contradictory targets, unsupported input."""
 

@@ -67,6 +67,15 @@ def check_target(
         raise UsageError(_exists(target))
 
 
+def make_folder(folder: str | os.PathLike[str]) -> None:
+    """Make a folder for output, if it is not there. Raises UsageError when that cannot be."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        name = os.fspath(folder)
+        raise UsageError(f"cannot make the folder {name}: {error.strerror}") from None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed writers left below a folder in which nobody writes now."""
     for path in folder.rglob(_TEMPORARY.format("*")):

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pliant.errors import DamagedError, LimitError, PliantError, UsageError
 from pliant.export import FORMATS, format_for, save, to_pil
+from pliant.header import MAGIC
 from pliant.limits import Limits, check_pixels
 from pliant.metadata import exif_of, upright, xmp_of
 from pliant.modes import NOTE_16_BIT, convert, reduce_16_bit
@@ -35,7 +36,6 @@ Source = (
 )
 """A path, the bytes of an image file, an open file, a Pillow image, an array or a Picture."""
 
-_PLIANT_MAGIC: Final = b"PLI"
 NOTE_FRAMES: Final = "only one picture of several was kept"
 
 
@@ -56,7 +56,7 @@ def read(source: Source, limits: Limits | None = None) -> Picture:
         return _from_pillow(source, limits)
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb") as stream:
-            return _from_stream(stream, limits)
+            return read(stream, limits)  # a named pipe has no seek
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _from_stream(io.BytesIO(source), limits)
     if not hasattr(source, "read"):
@@ -68,7 +68,7 @@ def read(source: Source, limits: Limits | None = None) -> Picture:
 
 def _from_stream(stream: IO[bytes], limits: Limits | None) -> Picture:
     start = stream.tell()
-    if stream.read(3) == _PLIANT_MAGIC:
+    if stream.read(len(MAGIC)) == MAGIC:
         raise UsageError("this is already a Pliant file; decode it first")
     stream.seek(start)
     try:

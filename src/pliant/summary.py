@@ -7,7 +7,7 @@ import os
 from typing import Any, Final
 
 from pliant import imported
-from pliant.container import Container, read
+from pliant.container import Container, contents, read
 from pliant.rate import to_quality
 from pliant.units import RATE_MAX
 
@@ -27,7 +27,7 @@ def info(data: bytes | str | os.PathLike[str]) -> dict[str, Any]:
     """
     if isinstance(data, (str, os.PathLike)):
         with open(data, "rb") as stream:
-            data = stream.read()
+            data = contents(stream)
     return describe(read(bytes(data)), len(data))
 
 

@@ -7,10 +7,19 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-from pliant.cli.console import Console
-from pliant.errors import DamagedError, LimitError, MissingError, PliantError, UsageError
+from pliant.cli.console import Console, standard_output
+from pliant.container import contents
+from pliant.errors import (
+    DamagedError,
+    LimitError,
+    MissingError,
+    OutputError,
+    PliantError,
+    UsageError,
+)
+from pliant.files import make_folder
 from pliant.limits import parse_count
 from pliant.summary import info
 
@@ -26,9 +35,11 @@ class Job(NamedTuple):
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that encode and decode share."""
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="input file, - for stdin")
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="output file, - for stdout, or folder"
+        "inputs", nargs="+", type=name, metavar="IN", help="input file, - for stdin"
+    )
+    parser.add_argument(
+        "-o", "--output", type=name, metavar="OUT", help="output file, - for stdout, or folder"
     )
     parser.add_argument("--force", action="store_true", help="replace existing files")
     parser.add_argument(
@@ -41,6 +52,13 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     """Add --json and --quiet."""
     parser.add_argument("--json", action="store_true", help="print one JSON object per input")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def name(text: str) -> str:
+    """Refuse an empty file name for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("a file name is empty")
+    return text
 
 
 def count(text: str) -> int:
@@ -85,10 +103,7 @@ def plan(
     jobs = [Job(source, _target(source, output, folder, rename)) for source in inputs]
     _check_jobs(jobs, console)
     if folder is not None:
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from None
+        make_folder(folder)
     return jobs
 
 
@@ -98,16 +113,15 @@ def run(
     """Do every job, report failures, and return the exit code.
 
     One failed input of several gives 1, a single input its own code. Missing weights or packages
-    end the run at once, as every further input would fail alike.
+    and a standard output that cannot be written end the run at once, as every further input would
+    fail alike.
     """
     codes = []
     with _pixel_limit(max_pixels):
         for job in console.progress(jobs):
             try:
                 work(job)
-            except BrokenPipeError:
-                raise
-            except MissingError:
+            except (BrokenPipeError, MissingError, OutputError):
                 raise
             except (PliantError, OSError, MemoryError) as error:
                 failure = as_pliant_error(error)
@@ -162,21 +176,29 @@ def report(
 
 def read_bytes(source: str) -> bytes:
     """Return the content of a file or of stdin. Raises OSError."""
-    if source == STREAM:
-        return sys.stdin.buffer.read()
-    with open(source, "rb") as stream:
+    with _opened(source) as stream:
         return stream.read()
 
 
+def read_pliant(source: str) -> bytes:
+    """Return the content of a .pli file or of stdin, see `contents`. Raises OSError."""
+    with _opened(source) as stream:
+        return contents(stream)
+
+
+@contextlib.contextmanager
+def _opened(source: str) -> Iterator[IO[bytes]]:
+    if source == STREAM:
+        yield sys.stdin.buffer
+    else:
+        with open(source, "rb") as stream:
+            yield stream
+
+
 def write_stdout(data: bytes) -> None:
-    """Write to stdout. Raises PliantError when it refuses, BrokenPipeError when it is closed."""
-    try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise PliantError(f"cannot write to standard output: {error.strerror}") from error
+    """Write to stdout; raises what `standard_output` does."""
+    with standard_output() as stream:
+        stream.buffer.write(data)
 
 
 def _target(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO, TypeVar
 
-from pliant.errors import PliantError
+from pliant.errors import OutputError, PliantError
 
 T = TypeVar("T")
 
@@ -24,13 +24,13 @@ class Console:
     def result(self, record: dict[str, Any], text: str) -> None:
         """Report one finished input: the record as JSON, or the text to stderr."""
         if self.json:
-            _print(json.dumps(record), sys.stdout)
+            _print(json.dumps(record))
         elif not self.quiet:
             self.say(text)
 
     def data(self, record: dict[str, Any], text: str) -> None:
         """Print what the command was asked for, to stdout in both forms."""
-        _print(json.dumps(record) if self.json else text, sys.stdout)
+        _print(json.dumps(record) if self.json else text)
 
     def note(self, text: str) -> None:
         """Print a remark to stderr unless quiet or JSON (whose records hold the notes)."""
@@ -47,16 +47,18 @@ class Console:
                 "exit_code": error.exit_code,
             }
             record: dict[str, Any] = {} if source is None else {"input": source}
-            _print(json.dumps(record | {"error": content}), sys.stdout)
+            with contextlib.suppress(OutputError):  # the sentence on stderr must do
+                _print(json.dumps(record | {"error": content}))
 
     def say(self, text: str) -> None:
         """Print one line to stderr, above the progress bar if there is one."""
-        if self._bar_shown:
-            from tqdm import tqdm
+        with contextlib.suppress(OSError):  # work goes on when nobody can be told about it
+            if self._bar_shown:
+                from tqdm import tqdm
 
-            tqdm.write(f"pliant: {text}", file=sys.stderr)
-        else:
-            _print(f"pliant: {text}", sys.stderr)
+                tqdm.write(f"pliant: {text}", file=sys.stderr)
+            else:
+                print(_spelt(f"pliant: {text}", sys.stderr), file=sys.stderr, flush=True)
 
     def progress(self, items: Sequence[T]) -> Iterator[T]:
         """Yield the items, with a bar on a terminal when there are several."""
@@ -90,7 +92,28 @@ class Console:
                 bar.close()
 
 
-def _print(line: str, stream: TextIO) -> None:
-    """Print a line even when a file name in it cannot be spelt in the stream's encoding."""
+@contextlib.contextmanager
+def standard_output() -> Iterator[TextIO]:
+    """Yield stdout, and flush it at the end.
+
+    Raises OutputError when it cannot be written, BrokenPipeError when its reader has gone.
+    """
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"cannot write to standard output: {reason}") from error
+
+
+def _print(line: str) -> None:
+    with standard_output() as stream:
+        print(_spelt(line, stream), file=stream)
+
+
+def _spelt(line: str, stream: TextIO) -> str:
+    """Return the line without characters of file names that the stream's encoding lacks."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    return line.encode(encoding, "backslashreplace").decode(encoding)

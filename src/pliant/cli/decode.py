@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         form = key or format_for(os.path.splitext(job.target)[1] or "png")
         if job.target != STREAM:
             check_target(job.target, force=args.force, source=job.source)
-        data = batch.read_bytes(job.source)
+        data = batch.read_pliant(job.source)
         # Refuse damage and absurd sizes before torch and the weights are loaded.
         check_limits(read_header(data))
         read(data)

@@ -19,7 +19,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Check the file and print what it is, without decoding it.",
         allow_abbrev=False,
     )
-    parser.add_argument("inputs", nargs="+", metavar="FILE", help=".pli file, - for stdin")
+    parser.add_argument(
+        "inputs", nargs="+", type=batch.name, metavar="FILE", help=".pli file, - for stdin"
+    )
     batch.add_report_options(parser)
     parser.set_defaults(run=run)
 
@@ -28,7 +30,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Print the facts of every file and return the exit code."""
 
     def work(job: Job) -> None:
-        facts = summary.info(batch.read_bytes(job.source))
+        facts = summary.info(batch.read_pliant(job.source))
         console.data({"input": job.source, **facts}, _text(job.source, facts))
 
     jobs = [Job(source, "") for source in args.inputs]

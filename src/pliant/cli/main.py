@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import os
 import sys
 import warnings
@@ -15,7 +16,7 @@ from typing import NoReturn
 
 import pliant
 from pliant.cli import compare, data, decode, encode, eval, import_, info, models, train
-from pliant.cli.console import Console
+from pliant.cli.console import Console, standard_output
 from pliant.errors import PliantError
 
 INTERRUPTED = 130
@@ -40,21 +41,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (``sys.argv`` by default) and return its exit code."""
+    console = Console()
     try:
-        args = parser().parse_args(argv)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 2
-    console = Console(json=getattr(args, "json", False), quiet=getattr(args, "quiet", False))
-    try:
-        with warnings.catch_warnings():
-            # Odd but readable metadata is no news for the reader of a command's output.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            code: int = args.run(args, console)
-            sys.stdout.flush()
-            return code
-    except PliantError as error:
-        console.error(error)
-        return error.exit_code
+        return _run(argv, console)
     except KeyboardInterrupt:
         console.say("interrupted")
         return INTERRUPTED
@@ -64,9 +53,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         return PliantError.exit_code
 
 
+def _run(argv: Sequence[str] | None, console: Console) -> int:
+    """As `main`; KeyboardInterrupt and BrokenPipeError pass."""
+    try:
+        try:
+            args = parser().parse_args(argv)
+        except SystemExit as stop:  # after a help text or a complaint
+            with standard_output():
+                return stop.code if isinstance(stop.code, int) else 2
+        console.json = getattr(args, "json", False)
+        console.quiet = getattr(args, "quiet", False)
+        with warnings.catch_warnings():
+            # Odd but readable metadata is no news for the reader of a command's output.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            code: int = args.run(args, console)
+            return code
+    except PliantError as error:
+        console.error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of a file that no command expects to be refused
+        about = "" if error.filename is None else f"{error.filename}: "
+        console.error(PliantError(f"{about}{error.strerror or error}"))
+        return PliantError.exit_code
+
+
 def program() -> NoReturn:
     """Run the command line as a process, and leave without taking torch apart: half a second."""
+    _open_closed_streams()
     code = main()
     atexit._run_exitfuncs()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Make a standard stream that the caller closed the null device, so that it can be used."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115

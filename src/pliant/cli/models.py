@@ -14,10 +14,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "models",
         help="list the models; verify their weights",
-        description="List the installed models, or check their weights against their hashes.",
+        description="List the models whose weights are here, or check the weights against their"
+        " hashes.",
         allow_abbrev=False,
     )
     parser.add_argument("action", nargs="?", choices=["verify"], help="check the weights")
+    parser.add_argument(
+        "--all", action="store_true", help="also models that are only to be trained"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per model")
     parser.set_defaults(run=run)
 
@@ -27,7 +31,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pliant.models import registry
 
     if args.action is None:
-        for record in registry.describe():
+        for record in registry.describe(untrained=args.all):
             console.data(record, _text(record))
         return 0
     broken = 0

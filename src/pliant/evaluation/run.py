@@ -64,9 +64,10 @@ def evaluate(
     """
     report = failed or _raise
     _check(metrics)
+    found = _find(specs, report)
     with locked(folder), Crew(workers) as crew:
         remove_leftovers(folder / FILES)
-        table, found = Table(folder), _find(specs, report)
+        table = Table(folder)
         points = _points(found, _look(crew, paths, report), metrics)
         known = dict(table.rows)
         missing = {point.key: point for point in points if point.missing_in(known)}

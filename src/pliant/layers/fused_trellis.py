@@ -59,14 +59,7 @@ def _weigh(
     latents: Any,
     index: Any,
     mean: Any,
-    price: Any,
-    one: Any,
-    limit: Any,
-    quiet: Any,
-    shrink: Any,
-    regular: Any,
-    slope: Any,
-    near: Any,
+    tables: Any,
     costs: Any,
     options: Any,
 ) -> None:
@@ -74,6 +67,7 @@ def _weigh(
 
     costs: float32 [N, 4], small, as sums of them must stay exact enough. options: int16 [N, 4].
     """
+    price, one, limit, quiet, shrink, regular, slope, near = tables
     for p in range(len(latents)):
         y = min(max(latents[p], -limit), limit)
         s, m = index[p], _I(mean[p])
@@ -160,21 +154,14 @@ def search(
     latents: Any,
     index: Any,
     mean: Any,
-    price: Any,
-    one: Any,
-    limit: Any,
-    quiet: Any,
-    shrink: Any,
-    regular: Any,
-    slope: Any,
-    near: Any,
+    tables: Any,
     values: Any,
 ) -> None:
     """The values of least cost, bits + error**2 * price: Viterbi's algorithm.
 
     latents: float32 [B, N], in half-steps; index: uint8 [B, N]; mean: int16 [B, N]; values: int32
-    [B, N]. The numbers first to last are groups of `LANES` segments, counted through all rows. See
-    `trellis.Costs` for the tables.
+    [B, N]; tables: `trellis.Costs`. The numbers first to last are groups of `LANES` segments,
+    counted through all rows.
     """
     length = latents.shape[1]
     groups = (length + LANES * SEGMENT - 1) // (LANES * SEGMENT)
@@ -195,9 +182,8 @@ def search(
                 begin = min(start + lane * SEGMENT + block, length)
                 end = min(begin + count, length)
                 _weigh(
-                    latents[b, begin:end], index[b, begin:end], mean[b, begin:end], price, one,
-                    limit, quiet, shrink, regular, slope, near, costs[:, lane::LANES],
-                    options[block:, lane],
+                    latents[b, begin:end], index[b, begin:end], mean[b, begin:end], tables,
+                    costs[:, lane::LANES], options[block:, lane],
                 )  # fmt: skip
             for p in range(count):
                 _advance(paths, costs[p], others, taken[block + p])

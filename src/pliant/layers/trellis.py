@@ -93,7 +93,7 @@ def choose(y: Tensor, mean: Tensor, index: Tensor, strength: float, limit: int) 
     scales = _rows(index, torch.uint8)
     values, target = loops.empty(tuple(y.shape), torch.int32)
     tables = _costs(strength, limit)
-    arguments = latents, scales, means, *tables, target.reshape(latents.shape)
+    arguments = latents, scales, means, tables, target.reshape(latents.shape)
     group = SEGMENT * _fused().LANES
     groups = -(-latents.shape[1] // group)
     loops.in_slices(_fused().search, len(latents) * groups, group, *arguments)

@@ -51,8 +51,9 @@ def macs_per_pixel(model: ImageModel) -> tuple[float, float]:
     """
     model.eval()
     fastest, model.dtype = model.dtype, torch.float32  # where the counter can see
-    vector = RateVector(torch.tensor([RATE_MAX]))
-    image = torch.zeros(1, 3, _SIZE, _SIZE)
+    device = next(model.parameters()).device
+    vector = RateVector(torch.tensor([RATE_MAX], device=device))
+    image = torch.zeros(1, 3, _SIZE, _SIZE, device=device)
     lifting = float(getattr(model.transform, "lifting_macs", 0.0))
     counts = [0]
     with _counting(counts):

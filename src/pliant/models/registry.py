@@ -201,10 +201,16 @@ def _read(chosen: Entry) -> bytes:
     return data
 
 
-def describe() -> list[dict[str, Any]]:
-    """One record per model: id, name, configuration, size, work, portability, weights."""
+def describe(untrained: bool = False) -> list[dict[str, Any]]:
+    """One record per model: id, name, configuration, size, work, portability, weights.
+
+    Args:
+        untrained: those without weights as well; to count them all takes seconds.
+    """
     records = []
     for chosen in _all().values():
+        if not chosen.file and not untrained:
+            continue
         model = chosen.build(**chosen.config)
         encoder, decoder = macs_per_pixel(model)
         records.append(

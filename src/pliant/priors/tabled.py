@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ ROOT_HALF = 0.5**0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class TabledStep(Step):
+class TabledStep(Step, ABC):
     """A step whose symbols are counted from real means and coded by the tables of these numbers.
 
     Attributes:
@@ -46,9 +47,9 @@ class TabledStep(Step):
         """See `Step`: the means are subtracted, the coder's fraction completes the number."""
         return self.mean, self.fraction
 
+    @abstractmethod
     def in_units(self, unit: Tensor) -> TabledStep:
         """The same distributions for latents that are counted in this unit (B, 1 or C, 1, 1)."""
-        raise NotImplementedError
 
     def choose(self, part: Tensor, strength: float) -> Tensor:
         """The values nearest to the latents; `strength` is not used."""
@@ -139,7 +140,7 @@ def _places(numbers: Tensor) -> tuple[Tensor, Tensor]:
     return index, numbers - MEAN_UNIT * index - HALF_MEAN_UNIT
 
 
-class PublishedPrior(nn.Module):
+class PublishedPrior(nn.Module, ABC):
     """What the priors of real arithmetic share; see `walk.Prior`.
 
     The latent that is coded first has learnt densities; with `gaussians`, others are Gaussian.
@@ -158,9 +159,9 @@ class PublishedPrior(nn.Module):
         self.density = Density(channels)
         self.dtype = torch.float32
 
+    @abstractmethod
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `walk.Prior`; receives values instead of symbols."""
-        raise NotImplementedError
 
     def parallel(
         self, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector

@@ -24,7 +24,8 @@ from pliant.layers.quantize import (
 )
 from pliant.layers.variable import ScalarGains
 from pliant.priors.tabled import GaussianStep, PublishedPrior, TabledStep
-from pliant.priors.walk import LARGEST, Prior, Schedule, Step
+from pliant.priors.walk import LARGEST, Schedule, Step
+from pliant.priors.wrapped import WrappedPrior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +62,12 @@ class CentredStep(Step):
         return self.correction(symbols, centre, scale * 2**0.5)  # standard deviation
 
 
-class _VariablePrior(nn.Module):
+class _VariablePrior(WrappedPrior):
     """What both kinds share: a prior within, offsets, and the gains of the model that owns it."""
 
     def __init__(self, inner: nn.Module, gains: ScalarGains, offsets: bool = True) -> None:
-        super().__init__()
-        self.inner, self.offsets = inner, Offsets() if offsets else None
+        super().__init__(inner)
+        self.offsets = Offsets() if offsets else None
         self._gains = (gains,)  # the model's: not a module of this one as well
 
     @property
@@ -74,32 +75,9 @@ class _VariablePrior(nn.Module):
         """The gains of the model."""
         return self._gains[0]
 
-    @property
-    def prior(self) -> Prior:
-        """The prior within, as such."""
-        prior: Prior = self.inner  # type: ignore[assignment]
-        return prior
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """See `walk.Prior`."""
-        return self.prior.dtype
-
-    @dtype.setter
-    def dtype(self, dtype: torch.dtype) -> None:
-        self.prior.dtype = dtype
-
     def correction(self, rate: RateVector) -> Correction:
         """The offsets at the gains of a batch."""
         return Correction(self.offsets, self.gains.gain(rate))
-
-    def split(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        """See `walk.Prior`."""
-        return self.prior.split(latents)
-
-    def merge(self, parts: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
-        """Inverse of `split`."""
-        return self.prior.merge(parts, size)
 
 
 class ExactVariablePrior(_VariablePrior):

@@ -32,12 +32,12 @@ def read_checkpoint(path: Path) -> State:
 
 
 def recipe_beside(checkpoint: Path) -> dict[str, Any]:
-    """The recipe of the run that a checkpoint lies in; empty where it lies alone."""
+    """The recipe of the run that a checkpoint lies in; empty where none of ours is beside it."""
     try:
-        recipe: dict[str, Any] = json.loads((checkpoint.parent / RECIPE).read_text())
-    except OSError:
+        recipe: Any = json.loads((checkpoint.parent / RECIPE).read_text())
+    except (OSError, ValueError):
         return {}
-    return recipe
+    return recipe if isinstance(recipe, dict) and "model" in recipe else {}
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:

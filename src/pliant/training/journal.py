@@ -33,7 +33,8 @@ class Journal:
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
-            print(text, file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # a run goes on when nobody reads what it says
+                print(text, file=sys.stderr, flush=True)
 
     def show(self, progress: float, text: str) -> None:
         """Moves the bar."""

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from pliant.errors import MissingError, PliantError, UsageError
+from pliant.files import make_folder
 from pliant.models import registry
 from pliant.training import principal, recipes, validate
 from pliant.training.checkpoint import RECIPE, State, load_weights, recipe_beside
@@ -302,7 +303,7 @@ def train(
     try:
         if going_on:
             trainer.load()
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         settings = json.dumps(dataclasses.asdict(recipe), indent=1)
         journal = Journal(output)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ RATE_BINS = 16
 LEAST_ERROR = 0.5  # of a crop; areas of one colour have next to none
 
 
-class BalancedLoss:
+class BalancedLoss(ABC):
     """One cost per picture, made comparable between rates.
 
     Attributes:
@@ -32,9 +33,9 @@ class BalancedLoss:
         self.running = torch.ones(RATE_BINS, dtype=torch.float64)
         self.seen = torch.zeros(RATE_BINS, dtype=torch.float64)
 
+    @abstractmethod
     def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:
         """The loss of one step at `progress` (0..1) of the schedule."""
-        raise NotImplementedError
 
     def _smooth(self, cost: Tensor, rate: Tensor) -> Tensor:
         """Puts one value per picture into the running ones; returns those of their bins."""

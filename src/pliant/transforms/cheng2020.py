@@ -27,13 +27,15 @@ class ChengAutoencoder(nn.Module):
     def __init__(self, width: int, attention: bool) -> None:
         super().__init__()
         n = width
-        extra = [Attention(n)] if attention else []
-        more = [Attention(n)] if attention else []
-        encoder = [shrinking(3, n), block(n), shrinking(n, n), *extra, block(n), shrinking(n, n)]
-        self.encoder = nn.Sequential(*encoder, block(n), same(n, n, 2), *more)
-        extra = [Attention(n)] if attention else []
-        more = [Attention(n)] if attention else []
-        decoder = [*extra, block(n), growing(n), block(n), growing(n), *more, block(n), growing(n)]
+
+        def attended() -> list[nn.Module]:
+            return [Attention(n)] if attention else []
+
+        fine = shrinking(3, n), block(n), shrinking(n, n), *attended()
+        coarse = block(n), shrinking(n, n), block(n), same(n, n, 2), *attended()
+        self.encoder = nn.Sequential(*fine, *coarse)
+        decoder = [*attended(), block(n), growing(n), block(n), growing(n)]
+        decoder += [*attended(), block(n), growing(n)]
         last = same(n, 3 * 4)
         assert last.bias is not None
         nn.init.constant_(last.bias, MID_GREY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -19,7 +20,7 @@ _Conv = nn.Conv2d | nn.ConvTranspose2d
 _STRETCH = 2.0  # of the quality map's range, -1..1
 
 
-class ConditionedAutoencoder(Autoencoder):
+class ConditionedAutoencoder(Autoencoder, ABC):
     """An autoencoder that waits for the rate: its analysis hands on the picture.
 
     What a large picture's tile needs of it is computed from that tile alone.
@@ -40,13 +41,13 @@ class ConditionedAutoencoder(Autoencoder):
         """See `models.base.Transform`: the picture itself."""
         return [image]
 
+    @abstractmethod
     def analysis_at(self, picture: Tensor, rate: RateVector) -> list[Tensor]:
         """What `analysis` gave to [z, y]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def synthesis_at(self, latents: Sequence[Tensor], rate: RateVector) -> Tensor:
         """As `synthesis`."""
-        raise NotImplementedError
 
     def through(self, part: str, x: Tensor, conditions: Iterable[Tensor]) -> Tensor:
         """`x` through the layers of a part; each modulator takes the next condition."""
