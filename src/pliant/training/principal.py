@@ -72,12 +72,12 @@ def start(transform: Autoencoder, image: Tensor, step: float) -> None:
 
 def _blocks(x: Tensor) -> Tensor:
     """(B, C, H, W) to (B, 4 C, H / 2, W / 2): by channel, row and column."""
-    blocks: Tensor = nn.functional.pixel_unshuffle(x, 2)
-    return blocks
+    return nn.functional.pixel_unshuffle(x, 2)
 
 
 def _components(blocks: Tensor, most: int) -> Tensor:
     """(n, C): the orthonormal directions of largest energy, at most so many."""
     rows = blocks.movedim(1, -1).flatten(0, -2).double()
     _, directions = torch.linalg.eigh(rows.T @ rows)
-    return directions.flip(1)[:, :most].T.to(blocks)
+    components: Tensor = directions.flip(1)[:, :most].T.to(blocks)
+    return components
