@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import environment
+import variable_rate_plot
 from variable_rate_jobs import JOBS, SYSTEMS, Job, every_rate, single_rate
 
 from pliant.errors import UsageError
@@ -38,6 +39,7 @@ from pliant.training.checkpoint import read_checkpoint
 
 RUNS = environment.ROOT / "runs" / "variable-rate"
 RESULT = environment.RESULTS / "variable-rate.json"
+PICTURES = environment.ROOT / "docs" / "images"
 SPLIT = 0.5  # bpp, where the published figures are split
 RANGES: tuple[BppRange, ...] = (None, (0.01, SPLIT), (SPLIT, 10.0))
 CHECKPOINT = "checkpoint.pt"
@@ -112,6 +114,9 @@ def measure(jobs: list[Job], chosen: argparse.Namespace) -> None:
         rows = evaluate(specs, paths, folder, workers=chosen.workers, progress=_progress)
         sets[data.resolve().name] = _compared(by_codec(rows)) | {"photos": len(paths)}
     environment.write(RESULT, {"ranges": RANGES, "sets": sets})
+    for name, found in sets.items():
+        title = f"{name}, {found['photos']} photos"
+        variable_rate_plot.draw(found["models"], title, PICTURES / f"variable-rate-{name}.png")
 
 
 def _codec(job: Job) -> str:
