@@ -80,6 +80,8 @@ METHODS: dict[str, Method] = {
     # the step is that of the level, which could as well be in its last layer, times the bin size
     "choi": Method(lambda _: ScalarGains(), transform=ConditionalAutoencoder, mixed_bins=True),
     "song": Method(lambda _: NoGains(), transform=MapAutoencoder),
+    # without gains, all rates start as one and part only in the course of a long training
+    "song-gains": Method(lambda _: ScalarGains(), transform=MapAutoencoder),
 }
 
 _ADDED = (
