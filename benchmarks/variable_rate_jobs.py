@@ -18,7 +18,7 @@ COMMON = {"batch": "4", "crop": "128"}
 FURTHER = {"steps": str(MORE), "learning_rate": "5e-4", "matrix_learning_rate": "2e-4"}
 SYSTEMS = ("mean-scale", "scale")
 ABLATED = "mean-scale"  # the system of ablation and competitors
-COMPETITORS = ("theis", "qvrf", "cui", "choi", "song")
+COMPETITORS = ("theis", "qvrf", "cui", "choi", "song", "song-gains")
 SECOND_SEED = {"seed": "2"}
 # Schemes and parts, each against "vbr": the minimum norm point with all parts.
 ABLATION = {
