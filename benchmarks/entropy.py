@@ -10,8 +10,6 @@ copy of the symbols and constriction, timed in the same run, are what to compare
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import environment
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -184,7 +183,7 @@ def cold_start() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    target = Path(__file__).parent / "results" / "entropy.json"
+    target = environment.RESULTS / "entropy.json"
     parser.add_argument("-o", "--output", type=Path, default=target)
     output = parser.parse_args().output
     torch.set_num_threads(1)
@@ -210,9 +209,7 @@ def main() -> None:
         )
     cold = cold_start()
     print(f"first coded symbol of a process: {cold:.2f} s")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": platform.machine(), "cold_start_seconds": cold, "cases": rows}
-    output.write_text(json.dumps(report, indent=1) + "\n")
+    environment.write(output, {"cold_start_seconds": cold, "cases": rows})
 
 
 if __name__ == "__main__":
