@@ -6,20 +6,26 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pliant.layers.invertible import InvertibleConv
 from pliant.models.base import ImageModel
 from pliant.models.cheng2020 import ChengModel
 from pliant.models.factorized import FactorizedModel
 from pliant.models.joint_autoregressive import JointAutoregressiveModel
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
+from pliant.models.msinn import MsinnModel
 from pliant.models.registry import Entry, Loaded
 from pliant.models.scale_hyperprior import ScaleHyperpriorModel
 from pliant.priors.autoregressive import AutoregressivePrior
+from pliant.priors.flow_context import FlowPrior
 from pliant.priors.gaussian import GaussianPrior
 from pliant.priors.tabled import PublishedPrior
+from pliant.transforms.multiscale import CHANNELS
+from pliant.transforms.post_net import PostNet, SqueezeExcite
 
 _SIZE = {"width": 6, "channels": 10}
+_FLOW: dict[str, Any] = {"widths": (6, 6, 8, 8), "units": 2, "context": (8,) * 5, "anchors": 3}
 _SYSTEMS: dict[str, tuple[Callable[..., ImageModel], dict[str, Any]]] = {
     "factorized": (FactorizedModel, _SIZE),
     "factorized relu": (FactorizedModel, {**_SIZE, "rectified": True}),
@@ -28,10 +34,13 @@ _SYSTEMS: dict[str, tuple[Callable[..., ImageModel], dict[str, Any]]] = {
     "joint autoregressive": (JointAutoregressiveModel, _SIZE),
     "cheng anchor": (ChengModel, {"width": 8}),
     "cheng attention": (ChengModel, {"width": 16, "attention": True}),
+    "msinn": (MsinnModel, _FLOW | {"refinement": (8, 1), "post": 2}),
+    "msinn refined": (MsinnModel, _FLOW | {"refinement": (8, 0), "post": 0}),
 }
 PUBLISHED = list(_SYSTEMS)
-# attention and rectifiers have nothing to do with the prior
-EXACT = [f"exact {name}" for name in _SYSTEMS if name not in ("factorized relu", "cheng attention")]
+# attention, rectifiers and a post-net have nothing to do with the prior
+_ONCE = ("factorized relu", "cheng attention", "msinn")
+EXACT = [f"exact {name}" for name in _SYSTEMS if name not in _ONCE]
 NAMES = PUBLISHED + EXACT
 
 
@@ -52,6 +61,9 @@ def make(name: str, seed: int = 0) -> ImageModel:
     torch.manual_seed(seed)
     model = build(name).eval()
     image = torch.rand(1, 3, 64, 64) * 255
+    if isinstance(model, MsinnModel):
+        _spread_flow(model, image)
+        return model
     for last, number in ((_last(model.transform.encoder), -1), (_hyper(model), 0)):
         spread = model.transform.analysis(image)[number].std()
         if last is not None:
@@ -71,6 +83,40 @@ def make(name: str, seed: int = 0) -> ImageModel:
             parameter.add_(torch.randn_like(parameter) * 0.03)
     model.settle()
     return model
+
+
+def _spread_flow(model: MsinnModel, image: Tensor) -> None:
+    """Couplings, gains and the prior do something."""
+    model.start_from_photos(image, 0.1)
+    for name, parameter in model.named_parameters():
+        if not name.startswith("transform.levels") or parameter.dim() == 4:
+            parameter.add_(torch.randn_like(parameter) * 0.03)
+    for module in model.modules():
+        if isinstance(module, InvertibleConv):
+            module.weight.copy_(torch.linalg.qr(module.weight[:, :, 0, 0]).Q[:, :, None, None])
+    if model.flow.post is not None:
+        _wake(model.flow.post, image / 255)
+    if isinstance(model.prior, FlowPrior):
+        gains = torch.linspace(0, 2, model.anchors)[:, None]
+        model.anchor_gains.main.logs.add_(gains)
+        model.anchor_gains.inverse.logs.sub_(gains)
+        assert model.anchor_gains.spread is not None
+        model.anchor_gains.spread.logs.add_(gains)
+        for head, channels in zip(model.prior.fusion, CHANNELS, strict=True):
+            head[-1].bias[:channels] += 3
+
+
+def _wake(post: PostNet, image: Tensor) -> None:
+    """No unit of an excitation rests."""
+
+    def turn(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        assert isinstance(module, SqueezeExcite)
+        module.squeeze.weight.mul_(module.squeeze(inputs[0].mean((2, 3))).sign().T)
+
+    hooks = [m.register_forward_pre_hook(turn) for m in post.modules() if type(m) is SqueezeExcite]
+    post(image)
+    for hook in hooks:
+        hook.remove()
 
 
 def loaded(name: str, seed: int = 0) -> Loaded:

@@ -80,7 +80,8 @@ class SpaceToDepth(Invertible):
         blocks = F.pixel_unshuffle(x, 2)
         if not self.samples_first:
             return blocks
-        return blocks.unflatten(1, (-1, 4)).transpose(1, 2).flatten(1, 2)
+        sorted_: Tensor = blocks.unflatten(1, (-1, 4)).transpose(1, 2).flatten(1, 2)
+        return sorted_
 
     def inverse(self, y: Tensor) -> Tensor:
         """See `Invertible`."""
@@ -164,8 +165,8 @@ class InvertibleConv(Invertible):
 
     def _inverted(self) -> Tensor:
         """Not finite where there is none, which training takes for a step to skip."""
-        inverse, _ = torch.linalg.inv_ex(self.weight[:, :, 0, 0].double())
-        return inverse.to(self.weight.dtype)[:, :, None, None]
+        exact: Tensor = torch.linalg.inv_ex(self.weight[:, :, 0, 0].double())[0]
+        return exact.to(self.weight.dtype)[:, :, None, None]
 
     def _checked(self) -> Tensor:
         inverse = self._inverted()

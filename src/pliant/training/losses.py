@@ -112,7 +112,7 @@ class RateDistortionLoss(BalancedLoss):
         return cost.mean()
 
 
-LOSSES: dict[str, type[BalancedLoss]] = {
+PART_LOSSES: dict[str, type[BalancedLoss]] = {
     "prior": RateLoss,
     "restoration": RestorationLoss,
     "everything": RateDistortionLoss,

@@ -96,6 +96,8 @@ class Optimiser:
             for group, rate in zip(part.param_groups, rates, strict=True):
                 group["lr"] = rate * share
             part.step()
+        # fused optimisers, and those of views, do not tell; values made from weights are kept
+        torch.autograd.graph.increment_version(list(self._module.parameters()))
         for module in self._module.modules():
             if isinstance(module, ExactConv2d):
                 module.project()

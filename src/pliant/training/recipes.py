@@ -23,7 +23,8 @@ _POSITIVE = (
     "validate_every",
 )
 PARTS = ("prior", "restoration", "everything")
-SCHEMES = ("", "uniform", "random", "min-norm")
+LEVEL_SCHEMES = ("uniform", "random", "min-norm")
+SCHEMES = ("", *LEVEL_SCHEMES, "anchors")
 SEPARABLE = ("offsets", "hyper_step")
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
@@ -39,7 +40,8 @@ class Recipe:
         distortion_weight: bits per pixel that one unit of mean squared error (of 0..255) is worth
             where both are trained.
         scheme: how a variable-rate model treats its levels: their mean ("uniform"), one in each
-            step ("random") or "min-norm", see `vbr.LevelsLoss`; "" for other models.
+            step ("random") or "min-norm", see `vbr.LevelsLoss`; a random anchor for each picture
+            ("anchors"), see `anchors.AnchorsLoss`; "" for other models.
         normalisation: of the gradients of "min-norm", see `min_norm.scales`.
         levels: how many share a step.
         without: parts of a variable-rate model that stay without effect, with a comma between:
@@ -119,6 +121,17 @@ RECIPES: dict[str, Recipe] = {
         crop=192,
         learning_rate=5e-4,
         matrix_learning_rate=2e-4,
+        lossless_share=0.0,
+        bfloat16=False,
+    ),
+    "msinn": Recipe(
+        name="msinn",
+        model="msinn-small",
+        part="everything",
+        scheme="anchors",
+        crop=128,
+        learning_rate=1e-3,
+        matrix_learning_rate=1e-3,
         lossless_share=0.0,
         bfloat16=False,
     ),
