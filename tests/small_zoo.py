@@ -12,6 +12,7 @@ from pliant.layers.invertible import InvertibleConv
 from pliant.models.base import ImageModel
 from pliant.models.cheng2020 import ChengModel
 from pliant.models.factorized import FactorizedModel
+from pliant.models.ilc import IlcModel
 from pliant.models.joint_autoregressive import JointAutoregressiveModel
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.models.msinn import MsinnModel
@@ -28,18 +29,20 @@ _SIZE = {"width": 6, "channels": 10}
 _FLOW: dict[str, Any] = {"widths": (6, 6, 8, 8), "units": 2, "context": (8,) * 5, "anchors": 3}
 _SYSTEMS: dict[str, tuple[Callable[..., ImageModel], dict[str, Any]]] = {
     "factorized": (FactorizedModel, _SIZE),
+    "factorized eighth": (FactorizedModel, {**_SIZE, "stages": 3}),
     "factorized relu": (FactorizedModel, {**_SIZE, "rectified": True}),
     "scale hyperprior": (ScaleHyperpriorModel, _SIZE),
     "mean-scale hyperprior": (MeanScaleHyperpriorModel, _SIZE),
     "joint autoregressive": (JointAutoregressiveModel, _SIZE),
     "cheng anchor": (ChengModel, {"width": 8}),
     "cheng attention": (ChengModel, {"width": 16, "attention": True}),
+    "ilc": (IlcModel, {"widths": (6, 6), "kernels": (5, 3), "couplings": 1}),
     "msinn": (MsinnModel, _FLOW | {"refinement": (8, 1), "post": 2}),
     "msinn refined": (MsinnModel, _FLOW | {"refinement": (8, 0), "post": 0}),
 }
 PUBLISHED = list(_SYSTEMS)
 # attention, rectifiers and a post-net have nothing to do with the prior
-_ONCE = ("factorized relu", "cheng attention", "msinn")
+_ONCE = ("factorized eighth", "factorized relu", "cheng attention", "msinn")
 EXACT = [f"exact {name}" for name in _SYSTEMS if name not in _ONCE]
 NAMES = PUBLISHED + EXACT
 
@@ -64,9 +67,13 @@ def make(name: str, seed: int = 0) -> ImageModel:
     if isinstance(model, MsinnModel):
         _spread_flow(model, image)
         return model
-    for last, number in ((_last(model.transform.encoder), -1), (_hyper(model), 0)):
-        spread = model.transform.analysis(image)[number].std()
+    if isinstance(model, IlcModel):
+        model.flow.linear_start(40.0)
+        for parameter in model.flow.flow.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    for last, number in ((_main(model), -1), (_hyper(model), 0)):
         if last is not None:
+            spread = model.transform.analysis(image)[number].std()
             last.weight.mul_(2 / spread)
             last.bias.mul_(2 / spread)
     prior = model.prior
@@ -129,6 +136,11 @@ def loaded(name: str, seed: int = 0) -> Loaded:
 
 def _last(module: nn.Module) -> nn.Conv2d:
     return [m for m in module.modules() if isinstance(m, nn.Conv2d)][-1]
+
+
+def _main(model: ImageModel) -> nn.Conv2d | None:
+    encoder = getattr(model.transform, "encoder", None)
+    return None if encoder is None else _last(encoder)
 
 
 def _hyper(model: ImageModel) -> nn.Conv2d | None:

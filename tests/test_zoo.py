@@ -148,6 +148,7 @@ def test_a_batch_equals_single_pictures(name: str, photo: Any) -> None:
         "exact mean-scale hyperprior",
         "msinn",
         "exact msinn refined",
+        "exact ilc",
     ],
 )
 def test_training_reduces_the_loss(name: str, photo: Any) -> None:
@@ -185,7 +186,7 @@ def test_the_parallel_pass_equals_the_schedule(name: str, photo: Any) -> None:
                 assert torch.allclose(getattr(step, field), expected, rtol=1e-4, atol=1e-4), field
 
 
-@pytest.mark.parametrize("name", ["factorized", "cheng attention", "exact msinn refined"])
+@pytest.mark.parametrize("name", ["factorized", "cheng attention", "exact msinn refined", "ilc"])
 def test_nothing_beyond_the_reach_matters(name: str) -> None:
     model = make(name)
     reach = model.reach

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pliant.models.base import ImageModel
 from pliant.models.cheng2020 import ChengModel
 from pliant.models.factorized import FactorizedModel
+from pliant.models.ilc import IlcModel
 from pliant.models.joint_autoregressive import JointAutoregressiveModel
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.models.msinn import MsinnModel
@@ -38,6 +39,8 @@ _SMALL_FLOW = {
     "post": 0,
     "exact": True,
 }
+_SMALL_TEACHER = {"width": 64, "channels": 64, "stages": 3, "exact": True}
+_SMALL_LOSSY = {"widths": (32, 64), "kernels": (3, 3), "couplings": 2, "exact": True}
 _RECTIFIED = {"rectified": True}
 
 SYSTEMS: dict[str, Callable[..., ImageModel]] = {
@@ -63,6 +66,11 @@ ZOO: dict[str, Size] = {
     "msinn-small-12": Size(MsinnModel, {"anchors": 12} | _SMALL_FLOW),
     "msinn-8": Size(MsinnModel, {"anchors": 8}, "1-8"),
     "msinn-12": Size(MsinnModel, {"anchors": 12}, "1-12"),
+    "ilc-teacher-small": Size(FactorizedModel, _SMALL_TEACHER),
+    "ilc-small": Size(IlcModel, _SMALL_LOSSY),
+    "ilc-small-unmixed": Size(IlcModel, _SMALL_LOSSY | {"mixing": False}),
+    "ilc-teacher": Size(FactorizedModel, {"width": 256, "channels": 256}, "1-5"),
+    "ilc": Size(IlcModel, {}, "1-5"),
     "bmshj2018-hyperprior-vbr": Size(
         VariableRateModel, {"system": "scale-hyperprior"} | _WIDE, "1-8"
     ),

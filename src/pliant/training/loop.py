@@ -25,6 +25,7 @@ from pliant.training.anchors import AnchorsLoss
 from pliant.training.checkpoint import RECIPE, State, load_weights, recipe_beside
 from pliant.training.checkpoint import read_checkpoint as read
 from pliant.training.data import Batches, PhotoStore
+from pliant.training.distillation import DistillationLoss, settings_of_teacher
 from pliant.training.journal import Journal, stop_signals
 from pliant.training.losses import PART_LOSSES, BalancedLoss
 from pliant.training.optimiser import Optimiser
@@ -40,6 +41,7 @@ LOSSES: dict[str, type[BalancedLoss]] = {
     **PART_LOSSES,
     **dict.fromkeys(LEVEL_SCHEMES, LevelsLoss),
     "anchors": AnchorsLoss,
+    "distillation": DistillationLoss,
 }
 LONGEST_PAUSE = 600.0  # seconds between two steps that count as work (saving, validation)
 
@@ -58,19 +60,20 @@ class Trainer:
         self.recipe, self.output = recipe, output
         self.device = usable_device(device)
         self.model: Any = registry.build(recipe.model)
+        self.objective = LOSSES[recipe.scheme or recipe.part](recipe)
         cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
         self.store = PhotoStore(folders, cache, recipe.crop)
         if recipe.init:
             self._start_from(recipe.init)
         elif recipe.part == "everything":
             self._start_from_photos()
+            self.model.load_state_dict(self.objective.known(self.model), strict=False)
         self.model.to(self.device)
         self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = Optimiser(
             self.part, recipe.learning_rate, recipe.matrix_learning_rate, recipe.clip
         )
-        self.objective = LOSSES[recipe.scheme or recipe.part](recipe)
         self.batches = Batches(self._draw, recipe.seed, self.device)
         self.step, self.elapsed, self.skipped, self._in_a_row = 0, 0.0, 0, 0
 
@@ -363,7 +366,7 @@ def main(
     Raises:
         UsageError: as `train`, or a recipe that needs a checkpoint to start from has none.
     """
-    settings = dict(overrides or {})
+    settings = {**settings_of_teacher(dict(overrides or {})), **(overrides or {})}
     variable = recipes.get(recipe, settings).scheme in LEVEL_SCHEMES
     if start is not None:
         settings = {"init": start, **settings}

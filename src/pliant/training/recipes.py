@@ -24,7 +24,7 @@ _POSITIVE = (
 )
 PARTS = ("prior", "restoration", "everything")
 LEVEL_SCHEMES = ("uniform", "random", "min-norm")
-SCHEMES = ("", *LEVEL_SCHEMES, "anchors")
+SCHEMES = ("", *LEVEL_SCHEMES, "anchors", "distillation")
 SEPARABLE = ("offsets", "hyper_step")
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
@@ -41,11 +41,15 @@ class Recipe:
             where both are trained.
         scheme: how a variable-rate model treats its levels: their mean ("uniform"), one in each
             step ("random") or "min-norm", see `vbr.LevelsLoss`; a random anchor for each picture
-            ("anchors"), see `anchors.AnchorsLoss`; "" for other models.
+            ("anchors"), see `anchors.AnchorsLoss`. For models of one rate: "" or "distillation",
+            see `distillation.DistillationLoss`.
         normalisation: of the gradients of "min-norm", see `min_norm.scales`.
         levels: how many share a step.
         without: parts of a variable-rate model that stay without effect, with a comma between:
             offsets, hyper_step.
+        teacher: checkpoint of the model that "distillation" learns from; "" for none.
+        distillation: what a squared step of distance to the teacher's latent costs.
+        side_weight: what half of the squared magnitude (of 0..255) of what is not coded costs.
         init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
             package.
         steps: length of the schedule, unless a time budget is given.
@@ -71,6 +75,9 @@ class Recipe:
     normalisation: str = "loss+"
     levels: int = 3
     without: str = ""
+    teacher: str = ""
+    distillation: float = 0.01
+    side_weight: float = 0.1
     init: str = ""
     seed: int = 1
     steps: int = 20000
@@ -145,9 +152,20 @@ RECIPES: dict[str, Recipe] = {
         plain_share=0.0,
         lowest_rate=FINEST_RESTORED,
     ),
+    "ilc": Recipe(
+        name="ilc",
+        model="ilc-small",
+        part="everything",
+        scheme="distillation",
+        crop=128,
+        learning_rate=1e-3,
+        matrix_learning_rate=3e-4,
+        lossless_share=0.0,
+        bfloat16=False,
+    ),
     **{
         name: _autoencoder(name)
-        for name in ("factorized", "scale-hyperprior", "mean-scale-hyperprior")
+        for name in ("factorized", "scale-hyperprior", "mean-scale-hyperprior", "ilc-teacher")
     },
 }
 
@@ -197,6 +215,8 @@ def check(recipe: Recipe) -> None:
         raise UsageError("levels must be from 2 to 8")
     if not set(names(r.without)) <= set(SEPARABLE):
         raise UsageError(f"without must name some of: {', '.join(SEPARABLE)}")
+    if min(r.distillation, r.side_weight) < 0:
+        raise UsageError("distillation and side_weight must not be negative")
     if r.crop < 64 or r.crop % 64:
         raise UsageError("crop must be a multiple of 64")
     if not 0 <= r.lowest_rate <= r.highest_rate <= RATE_MAX:
