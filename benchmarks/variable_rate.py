@@ -114,9 +114,25 @@ def measure(jobs: list[Job], chosen: argparse.Namespace) -> None:
         rows = evaluate(specs, paths, folder, workers=chosen.workers, progress=_progress)
         sets[data.resolve().name] = _compared(by_codec(rows)) | {"photos": len(paths)}
     environment.write(RESULT, {"ranges": RANGES, "sets": sets})
+    RESULT.with_suffix(".md").write_text(table(sets))
     for name, found in sets.items():
         title = f"{name}, {found['photos']} photos"
         variable_rate_plot.draw(found["models"], title, PICTURES / f"variable-rate-{name}.png")
+
+
+def table(sets: dict[str, Any]) -> str:
+    """BD-rates of all models as Markdown, a table for each set of photos."""
+    lines = ["# One model of every rate against one model per rate", ""]
+    lines += ["BD-rate in percent, real files; `python benchmarks/variable_rate.py measure`.", ""]
+    for name, found in sets.items():
+        lines += [f"## {name}, {found['photos']} photos", ""]
+        lines += [f"| model | whole | up to {SPLIT} bpp | above |", "|---|--:|--:|--:|"]
+        for model, record in found["models"].items():
+            if "bd_rate" in record:
+                cells = ["–" if p is None else f"{p:+.2f}" for p in record["bd_rate"]]
+                lines.append(f"| {model} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _codec(job: Job) -> str:
