@@ -101,6 +101,25 @@ def test_the_average_starts_from_photos_too(trainer: Trainer) -> None:
     assert any(float(v.abs().sum()) > 0 for v in norms)
 
 
+def test_resume_is_exact(folder: Path, tmp_path: Path) -> None:
+    states = []
+    for resumed in (False, True):
+        run = tmp_path / f"{resumed}"
+        run.mkdir()
+        trainer = Trainer(TINY, [str(folder)], run)
+        for step in range(4):
+            if resumed and step == 2:
+                trainer.save()
+                trainer.batches.close()
+                trainer = Trainer(TINY, [str(folder)], run)
+                trainer.load()
+            trainer.one_step(0.1)
+        trainer.batches.close()
+        states.append(trainer.state())
+    for key in ("model", "average"):
+        assert all(torch.equal(v, states[1][key][k]) for k, v in states[0][key].items())
+
+
 def test_training_lowers_the_loss(photo: Any) -> None:
     model, batch = make(NAME).train().requires_grad_(True), batch_of(photo)
     optimiser, losses = torch.optim.Adam(model.parameters(), 2e-3), []

@@ -167,3 +167,40 @@ def test_teachers_have_latents_of_the_same_shape() -> None:
         with torch.no_grad():
             shapes = [m.transform.analysis(image)[0].shape for m in (one, other)]
         assert shapes[0] == shapes[1]
+
+
+def test_an_exact_prior_starts_with_the_spread_of_photos(photo: Any) -> None:
+    image, other = picture(photo[:128, :128]), picture(photo[150:278, 200:328])
+    model = untrained("exact ilc")
+    plain = build("exact ilc")
+    model.start_from_photos(image, 0.1)
+    plain.load_state_dict({**plain.state_dict(), **flow_of(model)})
+    with torch.no_grad():
+        bits = [float(m.round_trip(other, vector(), 0.0)[0]) for m in (model, plain)]
+        spread = model.flow.parts(image)[0].abs().mean((0, 2, 3))
+        step = next(model.prior.schedule((8, 8), vector()))
+    inside = (step.index[0, :, 0, 0] > 0) & (step.index[0, :, 0, 0] < 63)
+    expected = 22.5 + 5 * spread.log2()  # a Laplacian's scale is its mean magnitude
+    assert bool(inside.any())
+    assert float((step.index[0, :, 0, 0] - expected)[inside].abs().max()) < 1
+    assert bits[0] < 0.8 * bits[1]
+
+
+def test_a_teacher_expects_what_its_transform_gives(photo: Any) -> None:
+    torch.manual_seed(0)
+    model = build("exact factorized")
+    before = model.prior.schedule((64, 64), vector())
+    image = torch.stack([picture(photo[k : k + 64, k : k + 64])[0] for k in (0, 90)])
+    with torch.no_grad():
+        model.transform.encoder[-1].weight.mul_(300)  # type: ignore[attr-defined]
+        spread = model.transform.analysis(image)[0].abs().mean((0, 2, 3))
+        unaware = next(before).index
+        model.start_from_photos(image, 0.01)
+        index = next(model.prior.schedule((64, 64), vector())).index[0, :, 0, 0]
+    expected = (22.5 + 5 * spread.log2()).clamp(0, 63)
+    assert float((index - expected).abs().max()) < 1
+    assert len(unaware.unique()) == 1
+
+
+def flow_of(model: IlcModel) -> dict[str, Tensor]:
+    return {k: v for k, v in model.state_dict().items() if k.startswith("transform.")}

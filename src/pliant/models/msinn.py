@@ -81,11 +81,18 @@ class MsinnModel(ImageModel):
 
     def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:
         """See `ImageModel`; the weights of distortion are those of the anchors."""
-        if self.portable:
-            self.flow.linear_start(image)
-            self.anchor_gains.start(peak=1.0)
-        else:
+        if not isinstance(self.prior, SlicePrior):
             self.flow.adapt(image)
+            return
+        self.flow.linear_start(image)
+        self.anchor_gains.start(peak=1.0)
+        rate = RateVector(torch.arange(ANCHORS, device=image.device) * RATE_UNIT)
+        with torch.no_grad():
+            spreads = [
+                y.abs().mean((0, 2, 3)).clamp(min=1e-6) for y in self.transform.analysis(image)
+            ]
+            units = [unit[:, :, 0, 0] for unit in self.gains.steps(rate)]
+            self.prior.start([s / unit for s, unit in zip(spreads, units, strict=True)])
 
     def adopted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `ImageModel`: also a model of fewer anchors, whose rates keep their weights.

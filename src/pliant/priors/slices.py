@@ -18,6 +18,7 @@ from pliant.layers.anchor_gains import AnchorGains
 from pliant.layers.cells import A
 from pliant.layers.exact import ExactLayer, RateVector
 from pliant.layers.integers import round_clamp, signed_planes
+from pliant.layers.quantize import SCALES_PER_OCTAVE
 from pliant.priors.centred import CentredStep
 from pliant.priors.factorized import FactorizedPrior
 from pliant.priors.halves import merge, split, whole
@@ -107,7 +108,7 @@ class SlicePrior(nn.Module):
     def __init__(self, gains: AnchorGains, widths: Sequence[int]) -> None:
         super().__init__()
         self._gains = (gains,)  # the model's: not a module of this one as well
-        self.start = FactorizedPrior(len(A) * CHANNELS[0], 2 * FACTORS[0])
+        self.start_step = FactorizedPrior(len(A) * CHANNELS[0], 2 * FACTORS[0])
         nets: list[SliceNet] = []
         for number, (channels, width) in enumerate(zip(CHANNELS, widths, strict=True)):
             inputs = 2 * _planes_before(number) + STATE if number else 0
@@ -121,13 +122,26 @@ class SlicePrior(nn.Module):
         (gains,) = self._gains
         factors = gains.steps(rate), gains.inverse_gains(rate)
         inputs: Tensor | None = None
-        start: Step | None = self.start.step(size, rate)
+        start: Step | None = self.start_step.step(size, rate)
         for number, (unit, worth) in enumerate(zip(*factors, strict=True)):
             net, offer = self.nets[number], functools.partial(_offered, unit, worth)
             assert isinstance(net, SliceNet)
             values, state = yield from net.schedule(inputs, start, offer, rate, self.dtype)
             if state is not None:
                 inputs = self._inputs(number, values, state)
+
+    @torch.no_grad()
+    def start(self, scales: Sequence[Tensor]) -> None:
+        """Expects symbols of these scales (ANCHORS, C), per slice, whatever is known of others."""
+        for number, scale in enumerate(scales):
+            indices = SCALES_PER_OCTAVE * scale.log2().repeat(1, len(A))
+            net = self.nets[number]
+            assert isinstance(net, SliceNet)
+            net.others.start(indices)
+            if number:
+                net.anchors.start(indices)
+            else:
+                self.start_step.start(indices)
 
     def _inputs(self, number: int, values: list[Tensor], state: Tensor) -> Tensor:
         """What a slice tells the next one: its values and its state, on that one's grid."""

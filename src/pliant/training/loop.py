@@ -92,7 +92,7 @@ class Trainer:
         image, weight = torch.from_numpy(crops).float(), self.recipe.distortion_weight
         if components:
             principal.start(self.model.transform, image, step_for(weight))
-        else:
+        if self.model.starts_from_photos:
             self.model.start_from_photos(image, weight)
 
     @property

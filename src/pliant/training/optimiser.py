@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from pliant.errors import MissingError
 from pliant.layers.exact import ExactConv2d, ExactLayer, SpreadConv2d
+from pliant.layers.invertible import InvertibleConv
 from pliant.training.centring import Centring
 
-_CONVOLUTIONS = (ExactConv2d, nn.Conv2d, nn.ConvTranspose2d)
+_CONVOLUTIONS = (ExactConv2d, InvertibleConv, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class Optimiser:
