@@ -21,9 +21,11 @@ from pliant.models.scale_hyperprior import ScaleHyperpriorModel
 from pliant.priors.autoregressive import AutoregressivePrior
 from pliant.priors.flow_context import FlowPrior
 from pliant.priors.gaussian import GaussianPrior
+from pliant.priors.slices import SlicePrior
 from pliant.priors.tabled import PublishedPrior
 from pliant.transforms.multiscale import CHANNELS
 from pliant.transforms.post_net import PostNet, SqueezeExcite
+from pliant.units import ANCHORS
 
 _SIZE = {"width": 6, "channels": 10}
 _FLOW: dict[str, Any] = {"widths": (6, 6, 8, 8), "units": 2, "context": (8,) * 5, "anchors": 3}
@@ -95,6 +97,9 @@ def make(name: str, seed: int = 0) -> ImageModel:
 def _spread_flow(model: MsinnModel, image: Tensor) -> None:
     """Couplings, gains and the prior do something."""
     model.start_from_photos(image, 0.1)
+    if isinstance(model.prior, SlicePrior):  # wider: photos are not like this noise
+        scales = torch.logspace(3, 1.5, ANCHORS, base=2)[:, None]
+        model.prior.start([scales.expand(-1, channels) for channels in CHANNELS])
     for name, parameter in model.named_parameters():
         if not name.startswith("transform.levels") or parameter.dim() == 4:
             parameter.add_(torch.randn_like(parameter) * 0.03)

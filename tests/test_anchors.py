@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from small_zoo import config_of, make
+from small_zoo import build, config_of, make
 
 from pliant.cli.main import main as pliant
 from pliant.codec import Codec
@@ -121,7 +121,9 @@ def test_resume_is_exact(folder: Path, tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_loss(photo: Any) -> None:
-    model, batch = make(NAME).train().requires_grad_(True), batch_of(photo)
+    torch.manual_seed(0)
+    model, batch = build(NAME).train(), batch_of(photo)
+    model.start_from_photos(batch.image, 1.0)
     optimiser, losses = torch.optim.Adam(model.parameters(), 2e-3), []
     for _ in range(12):
         torch.manual_seed(1)
@@ -130,7 +132,7 @@ def test_training_lowers_the_loss(photo: Any) -> None:
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.97 * losses[0]
 
 
 def test_from_the_command_to_a_file(
