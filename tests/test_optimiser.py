@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from pliant.layers.exact import ExactConv2d, SpreadConv2d
+from pliant.layers.exact import ExactConv2d, ExactLayer, RateVector, SpreadConv2d
+from pliant.layers.invertible import InvertibleConv
 from pliant.training.optimiser import Optimiser
 
 
@@ -75,3 +76,22 @@ def test_each_tensor_is_clipped_by_its_own_usual_norm() -> None:
     assert clip((30.0, 40.0)) == pytest.approx((50.0, 0.6, 40.0))
     assert clip((0.3, math.nan))[1] == pytest.approx(0.3)
     assert clip((0.3, 40.0))[2] == pytest.approx(40.0)
+
+
+def test_what_is_kept_of_a_weight_follows_it() -> None:
+    """A step counts as a change, also that of a fused optimiser."""
+    layer = InvertibleConv(4)
+    exact = ExactLayer([(4, 1)], 4)
+    module = nn.ModuleList([layer, exact])
+    optimiser = Optimiser(module, 0.05, 0.05, 2.0)
+    x = torch.rand(1, 4, 2, 2)
+    activations = (100 * x).round()
+    rate = RateVector(torch.zeros(1))
+    with torch.no_grad():
+        before = layer.inverse(x), exact([activations], rate)
+    (layer(x).square().sum() + exact([activations], rate).sum()).backward()
+    optimiser.step(1.0)
+    with torch.no_grad():
+        assert not torch.equal(layer.inverse(x), before[0])
+        assert torch.allclose(layer.inverse(layer(x)), x, atol=1e-5)
+        assert not torch.equal(exact([activations], rate), before[1])

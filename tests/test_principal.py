@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pliant.layers.convolutions import down, up
+from pliant.layers.quantize import step_for
 from pliant.training import principal
 from pliant.transforms.autoencoder import Autoencoder
 from pliant.transforms.cheng2020 import ChengAutoencoder
@@ -72,7 +73,7 @@ def test_scaled_layers(crops: Tensor) -> None:
 
 def test_step_of_a_weight() -> None:
     # rate + weight * step**2 / 12 is least there, when halving the step costs one bit
-    weight, step = 0.013, principal.step_for(0.013)
+    weight, step = 0.013, step_for(0.013)
 
     def cost(s: float) -> float:
         return weight * s**2 / 12 - float(np.log2(s))

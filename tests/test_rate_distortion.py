@@ -25,7 +25,7 @@ from pliant.priors import walk
 from pliant.training import export, validate
 from pliant.training.data import Batch
 from pliant.training.loop import Trainer
-from pliant.training.losses import LOSSES
+from pliant.training.losses import PART_LOSSES
 from pliant.training.recipes import RECIPES, Recipe
 
 TINY = Recipe(
@@ -103,7 +103,7 @@ def test_the_loss_weighs_rate_and_distortion() -> None:
     for weight in (1.0, 3.0):
         torch.manual_seed(7)
         recipe = dataclasses.replace(TINY, distortion_weight=weight)
-        loss = LOSSES["everything"](recipe)
+        loss = PART_LOSSES["everything"](recipe)
         with torch.no_grad():
             losses.append(float(loss(model, Batch(image, vector(2).rate), 0.5)))
     torch.manual_seed(7)

@@ -10,6 +10,10 @@ from pliant.models.zoo import ZOO
 
 # parameters, then thousands of multiply-accumulates per pixel of encoder and decoder
 PUBLISHED_SIZES = {
+    "ilc": (35_875_696, 204.28, 204.28),
+    "ilc-teacher": (10_280_963, 160.70, 160.70),
+    "msinn-8": (12_339_317, 588.99, 911.69),
+    "msinn-12": (12_340_973, 588.99, 911.69),
     "bmshj2018-factorized-128": (2_998_147, 42.18, 42.18),
     "bmshj2018-factorized-192": (7_030_531, 93.70, 93.70),
     "bmshj2018-factorized-relu-128": (2_899_075, 36.80, 36.80),

@@ -17,8 +17,6 @@ forward with straight-through gradients.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +24,8 @@ from torch.nn import functional as F
 
 from pliant.layers import int8, loops
 from pliant.layers.integers import ACTIVATION_MAX, EXACT_SUM, requantise, round_clamp, to_grid
+from pliant.layers.kept import Kept
 from pliant.units import ANCHORS, RATE_UNIT
-
-_T = TypeVar("_T")
 
 WEIGHT_MAX = 127
 ONE = 16.0  # the activation that stands for 1.0
@@ -55,26 +52,6 @@ class RateVector:
         return round_clamp(exact, -EXACT_SUM, EXACT_SUM)[:, :, None, None]
 
 
-class _Kept:
-    """Values made from a parameter, kept until it changes or moves to a device."""
-
-    def __init__(self) -> None:
-        self._source: tuple[torch.device, int, int] | None = None
-        self._values: dict[Hashable, Any] = {}
-
-    def get(self, parameter: Tensor, key: Hashable, make: Callable[[], _T]) -> _T:
-        """What `make` gives, or gave when it was last called for this key."""
-        # weights made in inference mode cannot be changed outside of it and have no version
-        version = -1 if parameter.is_inference() else parameter._version
-        source = (parameter.device, parameter.data_ptr(), version)
-        if self._source != source:
-            self._source, self._values = source, {}
-        if key not in self._values:
-            self._values[key] = make()
-        value: _T = self._values[key]
-        return value
-
-
 class RateBias(nn.Module):
     """A bias per channel that depends on the rate parameter: interpolated anchors, in integers.
 
@@ -88,7 +65,7 @@ class RateBias(nn.Module):
         super().__init__()
         self.shift = shift
         self.anchors = nn.Parameter(torch.zeros(variants, ANCHORS, channels))
-        self._kept = _Kept()
+        self._kept = Kept()
 
     def integers(self, variant: int) -> Tensor:
         """The table (ANCHORS, C) in units of 2**-shift, in float64; straight-through gradient."""
@@ -123,7 +100,7 @@ class ExactConv2d(nn.Module):
         self.scale = 2.0**-shift  # of the sums
         std = gain * (2.0 / (in_channels * kernel * kernel)) ** 0.5
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel) * std)
-        self._kept = _Kept()
+        self._kept = Kept()
 
     def integers(self) -> Tensor:
         """Weights as integers in [-127, 127], in float32; gradients pass to the trained weights."""

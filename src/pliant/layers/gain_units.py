@@ -8,6 +8,8 @@ al., "QVRF: A Quantization-Error-Aware Variable Rate Framework for Learned Image
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,20 +18,35 @@ from pliant.layers.exact import ONE, RateBias, RateVector
 from pliant.layers.variable import ScalarGains, gain_of, level_rates
 
 
-def between_levels(rate: RateVector) -> tuple[Tensor, Tensor]:
-    """The next coarser level (B,) of each rate, 0 to 6, and how far it is to the next one, 0..1."""
-    knots = -torch.tensor(level_rates(), device=rate.rate.device).double()
+def between_levels(rate: RateVector, rates: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+    """The next coarser level (B,) of each rate, never the last, and how far it is to the next one.
+
+    Args:
+        rates: the rate parameters of the levels, falling; the eight common ones unless given.
+    """
+    knots = -torch.tensor(rates or level_rates(), device=rate.rate.device).double()
     place = -rate.rate.double()
     level = (torch.searchsorted(knots, place, right=True) - 1).clamp(0, len(knots) - 2)
     low, high = knots[level], knots[level + 1]
     return level, ((place - low) / (high - low)).clamp(0, 1)
 
 
-class GainUnit(nn.Module):
-    """A positive factor for each level and channel; m_s ** (1 - l) * m_(s + 1) ** l in between.
+def geometric(logs: Tensor, rate: RateVector, rates: Sequence[int] = ()) -> Tensor:
+    """Factors (B, C, 1, 1) between those of levels: m_s ** (1 - l) * m_(s + 1) ** l.
 
-    That is the exponential interpolation of Cui et al., eq. 5. Factors are stored as logarithms to
-    base 2, levels coarse first.
+    That is the exponential interpolation of Cui et al., eq. 5.
+
+    Args:
+        logs: (levels, C) logarithms to base 2, levels coarse first.
+        rates: see `between_levels`.
+    """
+    level, fraction = between_levels(rate, rates)
+    share = fraction.to(logs)[:, None]
+    return torch.exp2(torch.lerp(logs[level], logs[level + 1], share))[:, :, None, None]
+
+
+class GainUnit(nn.Module):
+    """A positive factor for each level and channel, stored as in `geometric`.
 
     Args:
         channels: C; 1 for a single factor.
@@ -46,9 +63,7 @@ class GainUnit(nn.Module):
     def forward(self, rate: RateVector) -> Tensor:
         """(B, C, 1, 1)."""
         logs = F.pad(self.logs, (0, 0, 0, 1)) if self.anchored else self.logs
-        level, fraction = between_levels(rate)
-        share = fraction.to(logs)[:, None]
-        return torch.exp2(torch.lerp(logs[level], logs[level + 1], share))[:, :, None, None]
+        return geometric(logs, rate)
 
 
 class TheisGains(ScalarGains):

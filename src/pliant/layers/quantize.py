@@ -6,6 +6,7 @@ geometric between anchors (cf. Cui et al. 2021, eq. 5, where gains are interpola
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,14 @@ LN2 = 0.6931471805599453
 # At high rate D(R) = step**2 / 12 gives dD/dR = -2 ln 2 D: one bit is worth step**2 / 8.66 of
 # squared error.
 BITS_PER_SQUARED_STEP = 6.0 / LN2
+
+
+def step_for(distortion_weight: float) -> float:
+    """The step, in units of an orthonormal transform of 0..255, that is best at high rate.
+
+    D = step**2 / 12 and dD/dR = -2 ln 2 D, so the weight of distortion fixes the step.
+    """
+    return math.sqrt(BITS_PER_SQUARED_STEP / distortion_weight)
 
 
 def step_size(rate: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class ImageModel(nn.Module):
         single_rate: whether the rate parameter has no effect.
         strength: of rate when the encoder chooses symbols, see `Step.choose`.
         restoration: what improves the picture after the synthesis, if the model has it.
+        starts_from_photos: whether `start_from_photos` does something.
     """
 
     multiple: int = 64
@@ -49,6 +50,7 @@ class ImageModel(nn.Module):
     integral: bool = True
     single_rate: bool = False
     strength: float = 1.0
+    starts_from_photos: bool = False
 
     def __init__(
         self,
@@ -121,6 +123,13 @@ class ImageModel(nn.Module):
         """The same from the latents of pictures of padded `size` (height, width)."""
         total, values = noisy(self.prior, self.scale(latents, rate), size, rate)
         return total, self.decoded(values, rate)
+
+    def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:
+        """Sets what untrained weights take from photos (B, 3, H, W) in 0..255, before training.
+
+        Args:
+            distortion_weight: bits per pixel that one unit of mean squared error is worth.
+        """
 
     def adopted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state that training starts from, out of this model's or of one that it builds on."""

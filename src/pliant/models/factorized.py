@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from pliant.models.single import SingleRateModel
 from pliant.priors.density import DensityPrior
 from pliant.priors.factorized import FactorizedPrior
@@ -16,11 +18,23 @@ class FactorizedModel(SingleRateModel):
         channels: of the latent, M.
         exact: the exact prior instead of learnt densities.
         rectified: ReLU instead of generalised divisive normalisation.
+        stages: how often the size is halved; 4 as published.
     """
 
+    starts_from_photos = True
+
     def __init__(
-        self, width: int = 128, channels: int = 192, exact: bool = False, rectified: bool = False
+        self,
+        width: int = 128,
+        channels: int = 192,
+        exact: bool = False,
+        rectified: bool = False,
+        stages: int = 4,
     ) -> None:
-        prior = FactorizedPrior(channels, 16) if exact else DensityPrior(channels)
+        prior = (FactorizedPrior if exact else DensityPrior)(channels, 1 << stages)
         scale = EXACT_SCALE if exact else 1.0
-        super().__init__(Autoencoder(width, channels, None, rectified, scale), prior, 1)
+        super().__init__(Autoencoder(width, channels, None, rectified, scale, stages), prior, 1)
+
+    def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:
+        """See `ImageModel`: an exact prior expects what the transform gives."""
+        self.expect(image)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pliant.entropy.tables import Tables
-from pliant.layers.quantize import UnitGains
+from pliant.layers.quantize import SCALES_PER_OCTAVE, UnitGains
 from pliant.models.base import ImageModel
+from pliant.priors.factorized import FactorizedPrior
 from pliant.priors.single import SingleRate
 from pliant.priors.tabled import PublishedPrior
+
+LEAST_MAGNITUDE = 2**-4.5  # in steps: the smallest scale that has a table
 
 
 class SingleRateModel(ImageModel):
@@ -28,6 +32,14 @@ class SingleRateModel(ImageModel):
         wrapped = prior if published else SingleRate(prior)
         super().__init__(transform, wrapped, [], gains=UnitGains(latents))
         self.portable = self.integral = not published
+
+    @torch.no_grad()
+    def expect(self, image: Tensor) -> None:
+        """Lets an exact factorised prior expect what the transform makes of photos (B, 3, H, W)."""
+        if isinstance(self.prior, SingleRate) and isinstance(self.prior.inner, FactorizedPrior):
+            (latent,) = self.transform.analysis(image)
+            magnitude = latent.abs().mean((0, 2, 3)).clamp(min=LEAST_MAGNITUDE)
+            self.prior.inner.start(SCALES_PER_OCTAVE * magnitude.log2())
 
     def tables(self) -> Tables:
         """See `ImageModel`; published priors have their own."""

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 from pliant.models.base import ImageModel
 from pliant.models.cheng2020 import ChengModel
 from pliant.models.factorized import FactorizedModel
+from pliant.models.ilc import IlcModel
 from pliant.models.joint_autoregressive import JointAutoregressiveModel
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
+from pliant.models.msinn import MsinnModel
 from pliant.models.scale_hyperprior import ScaleHyperpriorModel
 from pliant.models.variable_rate import METHODS, VariableRateModel
 
@@ -18,7 +20,8 @@ class Size(NamedTuple):
     """One size of a model.
 
     Attributes:
-        qualities: the published qualities (1 to 8) that use it; "" for a size of our own.
+        qualities: the published qualities (1 is the coarsest) that use it; "" for a size of our
+            own.
     """
 
     build: Callable[..., ImageModel]
@@ -28,6 +31,16 @@ class Size(NamedTuple):
 
 _NARROW, _WIDE = {"width": 128, "channels": 192}, {"width": 192, "channels": 320}
 _SMALL = {"width": 64, "channels": 192, "exact": True}
+_SMALL_FLOW = {
+    "widths": (16, 32, 48, 64),
+    "units": 2,
+    "context": (64, 96, 64, 48, 32),
+    "refinement": (16, 0),
+    "post": 0,
+    "exact": True,
+}
+_SMALL_TEACHER = {"width": 64, "channels": 64, "stages": 3, "exact": True}
+_SMALL_LOSSY = {"widths": (32, 64), "kernels": (3, 3), "couplings": 2, "exact": True}
 _RECTIFIED = {"rectified": True}
 
 SYSTEMS: dict[str, Callable[..., ImageModel]] = {
@@ -49,6 +62,15 @@ ZOO: dict[str, Size] = {
         )
         for method in METHODS
     },
+    "msinn-small": Size(MsinnModel, {"anchors": 8} | _SMALL_FLOW),
+    "msinn-small-12": Size(MsinnModel, {"anchors": 12} | _SMALL_FLOW),
+    "msinn-8": Size(MsinnModel, {"anchors": 8}, "1-8"),
+    "msinn-12": Size(MsinnModel, {"anchors": 12}, "1-12"),
+    "ilc-teacher-small": Size(FactorizedModel, _SMALL_TEACHER),
+    "ilc-small": Size(IlcModel, _SMALL_LOSSY),
+    "ilc-small-unmixed": Size(IlcModel, _SMALL_LOSSY | {"mixing": False}),
+    "ilc-teacher": Size(FactorizedModel, {"width": 256, "channels": 256}, "1-5"),
+    "ilc": Size(IlcModel, {}, "1-5"),
     "bmshj2018-hyperprior-vbr": Size(
         VariableRateModel, {"system": "scale-hyperprior"} | _WIDE, "1-8"
     ),

@@ -46,6 +46,11 @@ class FactorizedPrior(nn.Module):
         self.scale = RateBias(channels, 0)
         self.dtype = torch.float32  # there are no activations: it has no effect
 
+    @torch.no_grad()
+    def start(self, indices: Tensor) -> None:
+        """Sets the scales: table indices (ANCHORS, channels), 0 for a scale of one step."""
+        self.scale.anchors[0] = indices
+
     def step(self, size: tuple[int, int], rate: RateVector) -> Step:
         """The only step of a picture of padded `size` (height, width)."""
         shape = (-1, -1, size[0] // self.factor, size[1] // self.factor)

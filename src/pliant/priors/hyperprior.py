@@ -53,6 +53,12 @@ class LaplaceHead(nn.Module):
         self.means = means
         self.head = ExactHead(width, 2 * planes if means else planes)
 
+    @torch.no_grad()
+    def start(self, indices: Tensor) -> None:
+        """Sets the scales that biases say alone: table indices (ANCHORS, planes), 0 for a step."""
+        anchors = self.head.bias.anchors
+        anchors[0, :, anchors.shape[2] - indices.shape[1] :] = indices
+
     def forward(self, x: Tensor, rate: RateVector) -> Step:
         out = self.head(x, rate)
         if not self.means:

@@ -100,14 +100,20 @@ class DensityStep(TabledStep):
 
     Attributes:
         unit: (B, 1 or C, 1, 1) of the values, in that of the densities.
+        shows_rounded: whether the synthesis gets rounded latents in training.
     """
 
     density: Density
     unit: Tensor | None = None
+    shows_rounded: bool = False
 
     def in_units(self, unit: Tensor) -> DensityStep:
         """See `TabledStep`; the tables must be made for the same unit."""
         return dataclasses.replace(self, mean=self.mean / unit, unit=unit)
+
+    def shown(self, part: Tensor, noise: Tensor) -> Tensor:
+        """See `Step`."""
+        return self.rounded(part) if self.shows_rounded else noise
 
     def bits(self, symbols: Tensor) -> Tensor:
         """See `Density.bits`; differentiable in the unit as well."""

@@ -16,23 +16,17 @@ from torch import Tensor, nn
 
 from pliant.layers.exact import RateVector
 from pliant.layers.offsets import Correction, Offsets
-from pliant.layers.quantize import (
-    MEAN_UNIT,
-    SCALE_LOG2_MIN,
-    SCALES_PER_OCTAVE,
-    symbol_bits,
-)
+from pliant.layers.quantize import SCALE_LOG2_MIN, SCALES_PER_OCTAVE
 from pliant.layers.variable import ScalarGains
+from pliant.priors.centred import CentredStep
 from pliant.priors.tabled import GaussianStep, PublishedPrior, TabledStep
-from pliant.priors.walk import LARGEST, Schedule, Step
+from pliant.priors.walk import Schedule, Step
 from pliant.priors.wrapped import WrappedPrior
 
 
 @dataclass(frozen=True, kw_only=True)
-class CentredStep(Step):
-    """Laplacians whose symbols are counted from the means of an exact network; values are received.
-
-    What the coder gets of them, index and symbol, is exact; the means reach only the pixels.
+class CorrectedStep(CentredStep):
+    """With means that follow the gain, and offsets.
 
     Attributes:
         mean: (B, C, H, W) in 1/16 of a step of gain 1, integers.
@@ -41,19 +35,10 @@ class CentredStep(Step):
 
     correction: Correction
 
-    def centred(self) -> tuple[Tensor, Tensor]:
-        """See `Step`: nothing is left of the means."""
-        centre = self.mean * (self.correction.gain / MEAN_UNIT)
-        return centre, torch.zeros_like(self.mean)
-
-    def choose(self, part: Tensor, strength: float) -> Tensor:
-        """The values nearest to the latents; `strength` is not used."""
-        centre, _ = self.centred()
-        return (part - centre).round().clamp(-LARGEST, LARGEST).add(centre).contiguous()
-
-    def bits(self, symbols: Tensor) -> Tensor:
-        """See `Step`; for values."""
-        return symbol_bits(symbols, self.mean * self.correction.gain, self.index)
+    @property
+    def real_mean(self) -> Tensor:
+        """See `CentredStep`."""
+        return self.mean * self.correction.gain
 
     def reconstruct(self, symbols: Tensor) -> Tensor:
         """See `Step`: with offsets."""
@@ -96,7 +81,7 @@ class ExactVariablePrior(_VariablePrior):
         """See `walk.Prior`; the second step receives values."""
         inner = self.prior.schedule(size, rate)
         step = inner.send(self.gains.shown((yield next(inner)), rate))
-        yield CentredStep(step.index, step.mean, wide=True, correction=self.correction(rate))
+        yield CorrectedStep(step.index, step.mean, wide=True, correction=self.correction(rate))
 
 
 class GainedPrior(_VariablePrior):

@@ -18,22 +18,31 @@ from numpy.typing import NDArray
 
 from pliant.errors import MissingError, PliantError, UsageError
 from pliant.files import make_folder
+from pliant.layers.quantize import step_for
 from pliant.models import registry
 from pliant.training import principal, recipes, validate
+from pliant.training.anchors import AnchorsLoss
 from pliant.training.checkpoint import RECIPE, State, load_weights, recipe_beside
 from pliant.training.checkpoint import read_checkpoint as read
 from pliant.training.data import Batches, PhotoStore
+from pliant.training.distillation import DistillationLoss, settings_of_teacher
 from pliant.training.journal import Journal, stop_signals
-from pliant.training.losses import LOSSES
+from pliant.training.losses import PART_LOSSES, BalancedLoss
 from pliant.training.optimiser import Optimiser
-from pliant.training.recipes import Recipe
+from pliant.training.recipes import LEVEL_SCHEMES, Recipe
 from pliant.training.vbr import LevelsLoss, settings_from
 
 CHECKPOINT = "checkpoint.pt"
 INSTALLED = "installed"  # as `init`: start from the weights in the package
-COMPONENT_CROPS = 64  # that the first weights of an autoencoder come from
+COMPONENT_CROPS = 64  # that first weights come from
 MAX_SKIPPED = 50  # in a row
 LOG_EVERY = 50
+LOSSES: dict[str, type[BalancedLoss]] = {
+    **PART_LOSSES,
+    **dict.fromkeys(LEVEL_SCHEMES, LevelsLoss),
+    "anchors": AnchorsLoss,
+    "distillation": DistillationLoss,
+}
 LONGEST_PAUSE = 600.0  # seconds between two steps that count as work (saving, validation)
 
 
@@ -51,19 +60,20 @@ class Trainer:
         self.recipe, self.output = recipe, output
         self.device = usable_device(device)
         self.model: Any = registry.build(recipe.model)
+        self.objective = LOSSES[recipe.scheme or recipe.part](recipe)
         cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
         self.store = PhotoStore(folders, cache, recipe.crop)
         if recipe.init:
             self._start_from(recipe.init)
-        elif recipe.part == "everything" and principal.applies(self.model.transform):
-            self._start_from_components()
+        elif recipe.part == "everything":
+            self._start_from_photos()
+            self.model.load_state_dict(self.objective.known(self.model), strict=False)
         self.model.to(self.device)
         self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = Optimiser(
             self.part, recipe.learning_rate, recipe.matrix_learning_rate, recipe.clip
         )
-        self.objective = (LevelsLoss if recipe.scheme else LOSSES[recipe.part])(recipe)
         self.batches = Batches(self._draw, recipe.seed, self.device)
         self.step, self.elapsed, self.skipped, self._in_a_row = 0, 0.0, 0, 0
 
@@ -73,11 +83,17 @@ class Trainer:
         else:
             load_weights(self.model, self.model.adopted(read(Path(init))["average"]))
 
-    def _start_from_components(self) -> None:
+    def _start_from_photos(self) -> None:
+        components = principal.applies(self.model.transform)
+        if not components and not self.model.starts_from_photos:
+            return
         rng = np.random.default_rng(self.recipe.seed)
         crops = self.store.batch(rng, self.recipe.crop, [0.0] * COMPONENT_CROPS)
-        step = principal.step_for(self.recipe.distortion_weight)
-        principal.start(self.model.transform, torch.from_numpy(crops).float(), step)
+        image, weight = torch.from_numpy(crops).float(), self.recipe.distortion_weight
+        if components:
+            principal.start(self.model.transform, image, step_for(weight))
+        if self.model.starts_from_photos:
+            self.model.start_from_photos(image, weight)
 
     @property
     def part(self) -> torch.nn.Module:
@@ -350,8 +366,8 @@ def main(
     Raises:
         UsageError: as `train`, or a recipe that needs a checkpoint to start from has none.
     """
-    settings = dict(overrides or {})
-    variable = bool(recipes.get(recipe, settings).scheme)
+    settings = {**settings_of_teacher(dict(overrides or {})), **(overrides or {})}
+    variable = recipes.get(recipe, settings).scheme in LEVEL_SCHEMES
     if start is not None:
         settings = {"init": start, **settings}
         if variable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,6 +33,10 @@ class BalancedLoss(ABC):
         self.recipe = recipe
         self.running = torch.ones(RATE_BINS, dtype=torch.float64)
         self.seen = torch.zeros(RATE_BINS, dtype=torch.float64)
+
+    def known(self, model: ImageModel) -> Mapping[str, Tensor]:
+        """Weights that an untrained model shall start with, where the loss knows some."""
+        return {}
 
     @abstractmethod
     def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:
@@ -112,7 +117,7 @@ class RateDistortionLoss(BalancedLoss):
         return cost.mean()
 
 
-LOSSES: dict[str, type[BalancedLoss]] = {
+PART_LOSSES: dict[str, type[BalancedLoss]] = {
     "prior": RateLoss,
     "restoration": RestorationLoss,
     "everything": RateDistortionLoss,

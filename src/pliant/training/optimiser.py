@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from pliant.errors import MissingError
 from pliant.layers.exact import ExactConv2d, ExactLayer, SpreadConv2d
+from pliant.layers.invertible import InvertibleConv
 from pliant.training.centring import Centring
 
-_CONVOLUTIONS = (ExactConv2d, nn.Conv2d, nn.ConvTranspose2d)
+_CONVOLUTIONS = (ExactConv2d, InvertibleConv, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class Optimiser:
@@ -96,6 +97,8 @@ class Optimiser:
             for group, rate in zip(part.param_groups, rates, strict=True):
                 group["lr"] = rate * share
             part.step()
+        # fused optimisers, and those of views, do not tell; values made from weights are kept
+        torch.autograd.graph.increment_version(list(self._module.parameters()))
         for module in self._module.modules():
             if isinstance(module, ExactConv2d):
                 module.project()

@@ -7,25 +7,14 @@ From random weights it takes thousands of steps to learn as much.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from pliant.layers.gdn import GDN
-from pliant.layers.quantize import BITS_PER_SQUARED_STEP
 from pliant.transforms.autoencoder import MID_GREY, PEAK, Autoencoder
 
 STAGE_GAIN = 0.5  # keeps the mean of a block as it is, where normalisation hardly acts
 _BLOCK = slice(2, 4)  # of a 5x5 kernel of stride 2: the samples of the block itself
-
-
-def step_for(distortion_weight: float) -> float:
-    """The step, in units of an orthonormal transform of 0..255, that is best at high rate.
-
-    D = step**2 / 12 and dD/dR = -2 ln 2 D, so the slope of the weight fixes the step.
-    """
-    return math.sqrt(BITS_PER_SQUARED_STEP / distortion_weight)
 
 
 def applies(transform: object) -> bool:
@@ -41,7 +30,7 @@ def start(transform: Autoencoder, image: Tensor, step: float) -> None:
 
     Args:
         image: (B, 3, H, W) in 0..255, sizes multiples of 16; some dozens of crops.
-        step: that one unit of y shall be worth, see `step_for`.
+        step: that one unit of y shall be worth, see `quantize.step_for`.
     """
     encoder = [layer for layer in transform.encoder if isinstance(layer, nn.Conv2d)]
     decoder = [x for x in transform.decoder if isinstance(x, nn.ConvTranspose2d)][::-1]

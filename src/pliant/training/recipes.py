@@ -23,7 +23,8 @@ _POSITIVE = (
     "validate_every",
 )
 PARTS = ("prior", "restoration", "everything")
-SCHEMES = ("", "uniform", "random", "min-norm")
+LEVEL_SCHEMES = ("uniform", "random", "min-norm")
+SCHEMES = ("", *LEVEL_SCHEMES, "anchors", "distillation")
 SEPARABLE = ("offsets", "hyper_step")
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
@@ -39,11 +40,16 @@ class Recipe:
         distortion_weight: bits per pixel that one unit of mean squared error (of 0..255) is worth
             where both are trained.
         scheme: how a variable-rate model treats its levels: their mean ("uniform"), one in each
-            step ("random") or "min-norm", see `vbr.LevelsLoss`; "" for other models.
+            step ("random") or "min-norm", see `vbr.LevelsLoss`; a random anchor for each picture
+            ("anchors"), see `anchors.AnchorsLoss`. For models of one rate: "" or "distillation",
+            see `distillation.DistillationLoss`.
         normalisation: of the gradients of "min-norm", see `min_norm.scales`.
         levels: how many share a step.
         without: parts of a variable-rate model that stay without effect, with a comma between:
             offsets, hyper_step.
+        teacher: checkpoint of the model that "distillation" learns from; "" for none.
+        distillation: what a squared step of distance to the teacher's latent costs.
+        side_weight: what half of the squared magnitude (of 0..255) of what is not coded costs.
         init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
             package.
         steps: length of the schedule, unless a time budget is given.
@@ -69,6 +75,9 @@ class Recipe:
     normalisation: str = "loss+"
     levels: int = 3
     without: str = ""
+    teacher: str = ""
+    distillation: float = 0.01
+    side_weight: float = 0.1
     init: str = ""
     seed: int = 1
     steps: int = 20000
@@ -122,6 +131,17 @@ RECIPES: dict[str, Recipe] = {
         lossless_share=0.0,
         bfloat16=False,
     ),
+    "msinn": Recipe(
+        name="msinn",
+        model="msinn-small",
+        part="everything",
+        scheme="anchors",
+        crop=128,
+        learning_rate=3e-3,
+        matrix_learning_rate=2e-3,
+        lossless_share=0.0,
+        bfloat16=False,
+    ),
     "pyramid": Recipe(name="pyramid"),
     "restoration": Recipe(
         name="restoration",
@@ -132,9 +152,20 @@ RECIPES: dict[str, Recipe] = {
         plain_share=0.0,
         lowest_rate=FINEST_RESTORED,
     ),
+    "ilc": Recipe(
+        name="ilc",
+        model="ilc-small",
+        part="everything",
+        scheme="distillation",
+        crop=128,
+        learning_rate=2e-3,
+        matrix_learning_rate=1e-3,
+        lossless_share=0.0,
+        bfloat16=False,
+    ),
     **{
         name: _autoencoder(name)
-        for name in ("factorized", "scale-hyperprior", "mean-scale-hyperprior")
+        for name in ("factorized", "scale-hyperprior", "mean-scale-hyperprior", "ilc-teacher")
     },
 }
 
@@ -184,6 +215,8 @@ def check(recipe: Recipe) -> None:
         raise UsageError("levels must be from 2 to 8")
     if not set(names(r.without)) <= set(SEPARABLE):
         raise UsageError(f"without must name some of: {', '.join(SEPARABLE)}")
+    if min(r.distillation, r.side_weight) < 0:
+        raise UsageError("distillation and side_weight must not be negative")
     if r.crop < 64 or r.crop % 64:
         raise UsageError("crop must be a multiple of 64")
     if not 0 <= r.lowest_rate <= r.highest_rate <= RATE_MAX:

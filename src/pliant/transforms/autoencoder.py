@@ -52,6 +52,7 @@ class Autoencoder(nn.Module):
         hyper: y to z.
         rectified: ReLU instead of generalised divisive normalisation.
         scale: of y, over what the layers' weights say.
+        stages: how often the size is halved.
     """
 
     reach = 192
@@ -63,12 +64,13 @@ class Autoencoder(nn.Module):
         hyper: nn.Module | None = None,
         rectified: bool = False,
         scale: float = 1.0,
+        stages: int = 4,
     ) -> None:
         super().__init__()
         encoder: list[nn.Module] = []
         decoder: list[nn.Module] = []
-        scales = (1.0, 1.0, 1.0, scale)
-        widths = itertools.pairwise([3, width, width, width, channels])
+        scales = [1.0] * (stages - 1) + [scale]
+        widths = itertools.pairwise([3, *[width] * (stages - 1), channels])
         for number, ((a, b), own) in enumerate(zip(widths, scales, strict=True)):
             if number:
                 encoder.append(nn.ReLU() if rectified else GDN(width))

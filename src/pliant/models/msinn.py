@@ -1,0 +1,127 @@
+"""MSINN: a multi-scale flow with a wide range of rates, published and small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pliant.entropy.families import gaussian_masses
+from pliant.entropy.tables import Tables
+from pliant.layers.anchor_gains import ANCHOR_WEIGHTS, AnchorGains, AnchorTable, anchor_rates
+from pliant.layers.exact import RateBias, RateVector
+from pliant.models.base import ImageModel
+from pliant.priors.flow_context import FlowPrior
+from pliant.priors.slices import SlicePrior
+from pliant.transforms.multiscale import CHANNELS, MultiscaleTransform
+from pliant.units import ANCHORS, RATE_MAX, RATE_UNIT
+
+
+class MsinnModel(ImageModel):
+    """Tu et al., "Multi-Scale Invertible Neural Network for Wide-Range Variable-Rate Learned Image
+    Compression" (IEEE Transactions on Multimedia 2025).
+
+    Args:
+        anchors: rates that training uses, 8 or 12 as published.
+        widths: of the couplings' networks, finest level first.
+        units: of the flow, per level.
+        context: channels of the prior's networks, coarsest slice first.
+        refinement: channels and inner layers of the refinement of decoded values; (0, 0): none.
+        post: channels of the post-net; 0: none.
+        exact: the exact prior. The model is portable then, and starts as a linear transform.
+    """
+
+    multiple = 32
+    strength = 0.0
+    integral = False
+    starts_from_photos = True
+
+    def __init__(
+        self,
+        anchors: int = 8,
+        widths: Sequence[int] = (128, 128, 128, 192),
+        units: int = 4,
+        context: Sequence[int] = (128,) * 5,
+        refinement: Sequence[int] = (128, 3),
+        post: int = 16,
+        exact: bool = False,
+    ) -> None:
+        width, inner = refinement
+        transform = MultiscaleTransform(widths, units, (width, inner), post)
+        gains = AnchorGains(CHANNELS, anchors, spread=not exact)
+        if exact:
+            prior: nn.Module = SlicePrior(gains, context)
+        else:
+            prior = FlowPrior(transform, gains, context)
+        super().__init__(transform, prior, [], gains=gains)
+        self.portable, self.anchors = exact, anchors
+
+    @property
+    def anchor_gains(self) -> AnchorGains:
+        """The gains, as what they are."""
+        assert isinstance(self.gains, AnchorGains)
+        return self.gains
+
+    @property
+    def flow(self) -> MultiscaleTransform:
+        """The transform, as what it is."""
+        assert isinstance(self.transform, MultiscaleTransform)
+        return self.transform
+
+    def decoded(self, symbols: Sequence[Tensor], rate: RateVector) -> Tensor:
+        """See `ImageModel`."""
+        return self.flow.synthesis_at(symbols, self.anchor_gains.inverse_gains(rate))
+
+    def anchor_points(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """(rate parameters, weights of squared error) of anchors (B,), float64."""
+        rates = torch.tensor(anchor_rates(self.anchors), dtype=torch.float64)
+        weights = torch.tensor(ANCHOR_WEIGHTS[: self.anchors], dtype=torch.float64)
+        return rates.to(numbers.device)[numbers], weights.to(numbers.device)[numbers]
+
+    def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:
+        """See `ImageModel`; the weights of distortion are those of the anchors."""
+        if not isinstance(self.prior, SlicePrior):
+            self.flow.adapt(image)
+            return
+        self.flow.linear_start(image)
+        self.anchor_gains.start(peak=1.0)
+        rate = RateVector(torch.arange(ANCHORS, device=image.device) * RATE_UNIT)
+        with torch.no_grad():
+            spreads = [
+                y.abs().mean((0, 2, 3)).clamp(min=1e-6) for y in self.transform.analysis(image)
+            ]
+            units = [unit[:, :, 0, 0] for unit in self.gains.steps(rate)]
+            self.prior.start([s / unit for s, unit in zip(spreads, units, strict=True)])
+
+    def adopted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `ImageModel`: also a model of fewer anchors, whose rates keep their weights.
+
+        New anchors have the gains of the last one, as published.
+        """
+        start = dict(state)
+        for name, module in self.named_modules():
+            if isinstance(module, AnchorTable):
+                known = start[f"{name}.logs"]
+                missing = self.anchors - len(known)
+                start[f"{name}.logs"] = torch.cat((known, known[-1:].expand(missing, -1)))
+                before = len(known)
+        for name, module in self.named_modules():
+            if isinstance(module, RateBias):
+                key = f"{name}.anchors"
+                start[key] = _moved(start[key], before, self.anchors)
+        return start
+
+    def tables(self) -> Tables:
+        """See `ImageModel`."""
+        return super().tables() if self.portable else Tables.listed(gaussian_masses())
+
+
+def _moved(biases: Tensor, before: int, now: int) -> Tensor:
+    """Biases (variants, ANCHORS, C) of a model with other anchors: each for the rate it was for."""
+    if before == now:
+        return biases
+    place = (now - 1) * (1 - torch.arange(ANCHORS) * RATE_UNIT / RATE_MAX)
+    rate = RATE_MAX * (1 - (place / (before - 1)).clamp(max=1)) / RATE_UNIT
+    low = rate.floor().long().clamp(0, ANCHORS - 2)
+    return torch.lerp(biases[:, low], biases[:, low + 1], (rate - low)[None, :, None])
