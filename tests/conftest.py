@@ -16,6 +16,7 @@ os.environ["PLIANT_MODELS"] = os.devnull
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -42,6 +43,14 @@ def photos() -> dict[str, Pixels]:
     except ImportError:
         return {name: _synthetic(*size, seed) for seed, (name, size) in enumerate(sizes.items())}
     return {name: np.asarray(getattr(data, name)(), np.uint8) for name in sizes}
+
+
+@pytest.fixture(scope="session")
+def photo_folder(photos: dict[str, Pixels], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one small photo, to train on."""
+    path = tmp_path_factory.mktemp("photos")
+    Image.fromarray(photos["chelsea"][:90, :120]).save(path / "photo.png")
+    return path
 
 
 @pytest.fixture(scope="session")

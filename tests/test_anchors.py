@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from small_zoo import build, config_of, make
 
 from pliant.cli.main import main as pliant
@@ -30,25 +29,18 @@ NAME = "exact msinn refined"
 TINY = dataclasses.replace(RECIPES["msinn"], model="tiny", steps=4, batch=2, crop=64, warmup=2)
 
 
-@pytest.fixture(scope="module")
-def folder(photos: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("photos")
-    Image.fromarray(photos["chelsea"][:90, :120]).save(path / "photo.png")
-    return path
-
-
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def tiny(monkeypatch: pytest.MonkeyPatch, photo_folder: Path) -> None:
     config = config_of(NAME)
     monkeypatch.setitem(registry.MODELS, "tiny", registry.Entry("tiny", MsinnModel, config))
     more = registry.Entry("tiny-more", MsinnModel, {**config, "anchors": 5})
     monkeypatch.setitem(registry.MODELS, "tiny-more", more)
-    monkeypatch.setenv("PLIANT_CACHE", str(folder.parent / "cache"))
+    monkeypatch.setenv("PLIANT_CACHE", str(photo_folder.parent / "cache"))
 
 
 @pytest.fixture
-def trainer(folder: Path, tmp_path: Path) -> Iterator[Trainer]:
-    made = Trainer(TINY, [str(folder)], tmp_path)
+def trainer(photo_folder: Path, tmp_path: Path) -> Iterator[Trainer]:
+    made = Trainer(TINY, [str(photo_folder)], tmp_path)
     yield made
     made.batches.close()
 
@@ -101,17 +93,17 @@ def test_the_average_starts_from_photos_too(trainer: Trainer) -> None:
     assert any(float(v.abs().sum()) > 0 for v in norms)
 
 
-def test_resume_is_exact(folder: Path, tmp_path: Path) -> None:
+def test_resume_is_exact(photo_folder: Path, tmp_path: Path) -> None:
     states = []
     for resumed in (False, True):
         run = tmp_path / f"{resumed}"
         run.mkdir()
-        trainer = Trainer(TINY, [str(folder)], run)
+        trainer = Trainer(TINY, [str(photo_folder)], run)
         for step in range(4):
             if resumed and step == 2:
                 trainer.save()
                 trainer.batches.close()
-                trainer = Trainer(TINY, [str(folder)], run)
+                trainer = Trainer(TINY, [str(photo_folder)], run)
                 trainer.load()
             trainer.one_step(0.1)
         trainer.batches.close()
@@ -136,12 +128,12 @@ def test_training_lowers_the_loss(photo: Any) -> None:
 
 
 def test_from_the_command_to_a_file(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any
 ) -> None:
     run, more = tmp_path / "run", tmp_path / "more"
     settings = ("model=tiny", "steps=2", "batch=2", "crop=64")
     options = [part for text in settings for part in ("--set", text)]
-    assert pliant(["train", "msinn", str(folder), "--output", str(run), *options]) == 0
+    assert pliant(["train", "msinn", str(photo_folder), "--output", str(run), *options]) == 0
     monkeypatch.setattr(registry, "_FOLDER", tmp_path)
     checkpoint = str(run / "checkpoint.pt")
     assert export.main(["tiny", checkpoint]) == 0
@@ -156,7 +148,7 @@ def test_from_the_command_to_a_file(
     assert sizes == sorted(sizes, reverse=True)
 
     options[1] = "model=tiny-more"
-    command = ["train", "msinn", str(folder), "--output", str(more), "--from", checkpoint]
+    command = ["train", "msinn", str(photo_folder), "--output", str(more), "--from", checkpoint]
     assert pliant([*command, *options]) == 0
     state = torch.load(more / "checkpoint.pt", weights_only=True)["average"]
     assert state["gains.main.logs"].shape[0] == 5

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from small_zoo import config_of, make
 
 from pliant.cli.main import main as pliant
@@ -34,19 +33,12 @@ TEACHER = {"width": 6, "channels": 64, "exact": True, "stages": 3}
 Make = Callable[..., Trainer]
 
 
-@pytest.fixture(scope="module")
-def folder(photos: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("photos")
-    Image.fromarray(photos["chelsea"][:90, :120]).save(path / "photo.png")
-    return path
-
-
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def tiny(monkeypatch: pytest.MonkeyPatch, photo_folder: Path) -> None:
     monkeypatch.setitem(registry.MODELS, "tiny", registry.Entry("tiny", IlcModel, STUDENT))
     teacher = registry.Entry("tiny-teacher", FactorizedModel, TEACHER)
     monkeypatch.setitem(registry.MODELS, "tiny-teacher", teacher)
-    monkeypatch.setenv("PLIANT_CACHE", str(folder.parent / "cache"))
+    monkeypatch.setenv("PLIANT_CACHE", str(photo_folder.parent / "cache"))
 
 
 @pytest.fixture
@@ -66,12 +58,12 @@ def teacher(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trainers(folder: Path, tmp_path: Path) -> Iterator[Make]:
+def trainers(photo_folder: Path, tmp_path: Path) -> Iterator[Make]:
     made: list[Trainer] = []
 
     def run(**settings: Any) -> Trainer:
         recipe = dataclasses.replace(TINY, **settings)
-        made.append(Trainer(recipe, [str(folder)], tmp_path))
+        made.append(Trainer(recipe, [str(photo_folder)], tmp_path))
         return made[-1]
 
     yield run
@@ -159,12 +151,12 @@ def test_training_lowers_the_loss(name: str, photo: Any) -> None:
 
 
 def test_from_the_command_to_a_file(
-    folder: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any
+    photo_folder: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any
 ) -> None:
     run = tmp_path / "run"
     settings = ("model=tiny", "steps=2", "batch=2", "crop=64", f"teacher={teacher}")
     options = [part for text in settings for part in ("--set", text)]
-    assert pliant(["train", "ilc", str(folder), "--output", str(run), *options]) == 0
+    assert pliant(["train", "ilc", str(photo_folder), "--output", str(run), *options]) == 0
     written = json.loads((run / "recipe.json").read_text())
     assert written["distortion_weight"] == 0.07  # of the teacher
     assert written["teacher"] == str(teacher)
@@ -176,7 +168,9 @@ def test_from_the_command_to_a_file(
     assert codec.decode(codec.encode(photo[:33, :90])).pixels.shape == (33, 90, 3)
 
 
-def test_refusals(folder: Path, teacher: Path, trainers: Make, tmp_path: Path, photo: Any) -> None:
+def test_refusals(
+    photo_folder: Path, teacher: Path, trainers: Make, tmp_path: Path, photo: Any
+) -> None:
     with pytest.raises(UsageError, match="no recipe"):
         DistillationLoss(dataclasses.replace(TINY, teacher=str(tmp_path / "alone.pt")))
     with pytest.raises(UsageError, match="for the models ilc"):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from small_vbr import EVERY, SYSTEMS, config, make
 from small_zoo import config_of
 from small_zoo import make as make_base
@@ -49,21 +48,14 @@ MODEL = "exact mean-scale"
 Make = Callable[..., Trainer]
 
 
-@pytest.fixture(scope="module")
-def folder(photos: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("photos")
-    Image.fromarray(photos["chelsea"][:90, :120]).save(path / "photo.png")
-    return path
-
-
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def tiny(monkeypatch: pytest.MonkeyPatch, photo_folder: Path) -> None:
     """A tiny base model and its variable-rate one in the registry."""
     base = registry.Entry("tiny", MeanScaleHyperpriorModel, config_of(SYSTEMS[MODEL][1]))
     monkeypatch.setitem(registry.MODELS, "tiny", base)
     entry = registry.Entry("tiny-vbr", VariableRateModel, config(MODEL))
     monkeypatch.setitem(registry.MODELS, "tiny-vbr", entry)
-    monkeypatch.setenv("PLIANT_CACHE", str(folder.parent / "cache"))
+    monkeypatch.setenv("PLIANT_CACHE", str(photo_folder.parent / "cache"))
 
 
 @pytest.fixture
@@ -78,13 +70,13 @@ def start(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trainers(folder: Path, tmp_path: Path, start: Path) -> Iterator[Make]:
+def trainers(photo_folder: Path, tmp_path: Path, start: Path) -> Iterator[Make]:
     made: list[Trainer] = []
 
     def run(name: str = "run", **settings: Any) -> Trainer:
         (tmp_path / name).mkdir(exist_ok=True)
         recipe = dataclasses.replace(TINY, init=str(start), **settings)
-        made.append(Trainer(recipe, [str(folder)], tmp_path / name))
+        made.append(Trainer(recipe, [str(photo_folder)], tmp_path / name))
         return made[-1]
 
     yield run
@@ -242,13 +234,22 @@ def test_post_training_lowers_the_loss(name: str, photo: Any) -> None:
 
 
 def test_from_the_command_to_a_file(
-    folder: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any
+    photo_folder: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any
 ) -> None:
     run = tmp_path / "run"
     small = ("steps=3", "batch=2", "crop=64", "learning_rate=1e-4", "matrix_learning_rate=1e-4")
     options = [part for text in small for part in ("--set", text)]
-    command = ["train", "vbr", str(folder), "--from", str(start), "--output", str(run), *options]
-    assert pliant([*command, "--valid", str(folder)]) == 0
+    command = [
+        "train",
+        "vbr",
+        str(photo_folder),
+        "--from",
+        str(start),
+        "--output",
+        str(run),
+        *options,
+    ]
+    assert pliant([*command, "--valid", str(photo_folder)]) == 0
     settings = json.loads((run / "recipe.json").read_text())
     assert settings["model"] == "tiny-vbr"
     assert settings["distortion_weight"] == 0.07  # of the base
@@ -270,14 +271,14 @@ def test_from_the_command_to_a_file(
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_refusals(folder: Path, start: Path, tmp_path: Path) -> None:
+def test_refusals(photo_folder: Path, start: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--from"):
-        loop.main("vbr", [str(folder)], output=str(tmp_path / "none"))
+        loop.main("vbr", [str(photo_folder)], output=str(tmp_path / "none"))
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "recipe.json").write_text('{"model": "pyramid", "distortion_weight": 1}')
     with pytest.raises(UsageError, match="no variable-rate model"):
-        loop.main("vbr", [str(folder)], start=str(foreign / "checkpoint.pt"))
+        loop.main("vbr", [str(photo_folder)], start=str(foreign / "checkpoint.pt"))
     for setting, message in (
         ({"scheme": "best"}, "scheme must be"),
         ({"normalisation": "l1"}, "normalisation must be"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pliant.errors import UsageError
@@ -101,50 +101,23 @@ class Recipe:
     validate_every: int = 2000
 
 
-def _autoencoder(name: str) -> Recipe:
-    """One of the small classic models, all of it, for the single rate of `distortion_weight`."""
-    return Recipe(
-        name=name,
-        model=f"{name}-small",
-        part="everything",
-        batch=8,
-        crop=192,
-        learning_rate=1e-3,
-        matrix_learning_rate=3e-4,
-        lossless_share=0.0,
-        bfloat16=False,
-    )
+# All of a model, rate and distortion, in float32.
+_WHOLE = Recipe(
+    "", part="everything", batch=8, crop=192, lossless_share=0.0, bfloat16=False, learning_rate=1e-3
+)
+# One of the small classic models, for the single rate of `distortion_weight`.
+_AUTOENCODER = replace(_WHOLE, matrix_learning_rate=3e-4)
+_FLOW = replace(_WHOLE, batch=4, crop=128)
 
 
-RECIPES: dict[str, Recipe] = {
-    "vbr": Recipe(
-        name="vbr",
-        model="mean-scale-hyperprior-small-vbr",
-        part="everything",
-        distortion_weight=0.18,
-        scheme="min-norm",
-        steps=5000,
-        batch=8,
-        crop=192,
-        learning_rate=5e-4,
-        matrix_learning_rate=2e-4,
-        lossless_share=0.0,
-        bfloat16=False,
-    ),
-    "msinn": Recipe(
-        name="msinn",
-        model="msinn-small",
-        part="everything",
-        scheme="anchors",
-        crop=128,
-        learning_rate=3e-3,
-        matrix_learning_rate=2e-3,
-        lossless_share=0.0,
-        bfloat16=False,
-    ),
-    "pyramid": Recipe(name="pyramid"),
-    "restoration": Recipe(
-        name="restoration",
+def _named(*recipes: Recipe) -> dict[str, Recipe]:
+    return {recipe.name: recipe for recipe in recipes}
+
+
+RECIPES: dict[str, Recipe] = _named(
+    Recipe("pyramid"),
+    Recipe(
+        "restoration",
         part="restoration",
         init="installed",
         learning_rate=2e-3,
@@ -152,22 +125,37 @@ RECIPES: dict[str, Recipe] = {
         plain_share=0.0,
         lowest_rate=FINEST_RESTORED,
     ),
-    "ilc": Recipe(
+    *(
+        replace(_AUTOENCODER, name=name, model=f"{name}-small")
+        for name in ("factorized", "scale-hyperprior", "mean-scale-hyperprior", "ilc-teacher")
+    ),
+    replace(
+        _WHOLE,
+        name="vbr",
+        model="mean-scale-hyperprior-small-vbr",
+        scheme="min-norm",
+        distortion_weight=0.0483,
+        steps=5000,
+        learning_rate=5e-4,
+        matrix_learning_rate=2e-4,
+    ),
+    replace(
+        _FLOW,
+        name="msinn",
+        model="msinn-small",
+        scheme="anchors",
+        learning_rate=3e-3,
+        matrix_learning_rate=2e-3,
+    ),
+    replace(
+        _FLOW,
         name="ilc",
         model="ilc-small",
-        part="everything",
         scheme="distillation",
-        crop=128,
         learning_rate=2e-3,
         matrix_learning_rate=1e-3,
-        lossless_share=0.0,
-        bfloat16=False,
     ),
-    **{
-        name: _autoencoder(name)
-        for name in ("factorized", "scale-hyperprior", "mean-scale-hyperprior", "ilc-teacher")
-    },
-}
+)
 
 
 def get(name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
@@ -188,7 +176,7 @@ def get(name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
             value: Any = _flag(text) if kind is bool else kind(text)
         except ValueError:
             raise UsageError(f"{key} needs a value of type {kind.__name__}, not {text!r}") from None
-        recipe = dataclasses.replace(recipe, **{key: value})
+        recipe = replace(recipe, **{key: value})
     check(recipe)
     return recipe
 
