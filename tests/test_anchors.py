@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from batches import batch_of
 from small_zoo import build, config_of, make
 
 from pliant.cli.main import main as pliant
@@ -21,7 +22,6 @@ from pliant.models import registry
 from pliant.models.msinn import MsinnModel
 from pliant.training import export
 from pliant.training.anchors import AnchorsLoss
-from pliant.training.data import Batch
 from pliant.training.loop import Trainer
 from pliant.training.recipes import RECIPES
 
@@ -43,12 +43,6 @@ def trainer(photo_folder: Path, tmp_path: Path) -> Iterator[Trainer]:
     made = Trainer(TINY, [str(photo_folder)], tmp_path)
     yield made
     made.batches.close()
-
-
-def batch_of(photo: Any, count: int = 2) -> Batch:
-    crops = [torch.from_numpy(photo[k : k + 64, k : k + 64].copy()) for k in range(count)]
-    image = torch.stack(crops).permute(0, 3, 1, 2).float()
-    return Batch(image, torch.zeros(count, dtype=torch.float64))
 
 
 def test_every_picture_draws_an_anchor_and_its_weight(photo: Any) -> None:

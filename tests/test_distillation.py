@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from batches import batch_of
 from small_zoo import config_of, make
 
 from pliant.cli.main import main as pliant
@@ -20,7 +21,6 @@ from pliant.models import registry
 from pliant.models.factorized import FactorizedModel
 from pliant.models.ilc import IlcModel
 from pliant.training import export, recipes
-from pliant.training.data import Batch
 from pliant.training.distillation import DistillationLoss
 from pliant.training.loop import Trainer
 from pliant.training.recipes import RECIPES
@@ -69,12 +69,6 @@ def trainers(photo_folder: Path, tmp_path: Path) -> Iterator[Make]:
     yield run
     for trainer in made:
         trainer.batches.close()
-
-
-def batch_of(photo: Any) -> Batch:
-    crops = [torch.from_numpy(photo[k : k + 64, k : k + 64].copy()) for k in (0, 90)]
-    image = torch.stack(crops).permute(0, 3, 1, 2).float()
-    return Batch(image, torch.zeros(2, dtype=torch.float64))
 
 
 def test_the_four_losses(photo: Any, teacher: Path) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from pliant.codec import Codec
 from pliant.entropy.families import gaussian_scale
-from pliant.layers.anchor_gains import ANCHOR_WEIGHTS, AnchorTable, anchor_rates
+from pliant.layers.anchor_gains import ANCHOR_WEIGHTS, anchor_rates
 from pliant.layers.cells import A, B, put, take
-from pliant.layers.exact import RateBias, RateVector
+from pliant.layers.exact import RateVector
 from pliant.layers.invertible import Coupling, InvertibleConv
 from pliant.layers.quantize import step_for
 from pliant.models import registry
@@ -167,42 +167,6 @@ def test_an_exact_model_starts_as_an_orthonormal_transform(photo: Any) -> None:
             assert torch.allclose(worth, unit)
 
 
-def test_anchors_lie_at_rate_parameters() -> None:
-    for anchors in (8, 12):
-        rates = anchor_rates(anchors)
-        assert (rates[0], rates[-1], len(rates)) == (RATE_MAX, 0, anchors)
-        model = MsinnModel(anchors, (2,) * 4, 1, (2,) * 5, (0, 0), 0)
-        found, weights = model.anchor_points(torch.arange(anchors))
-        assert found.tolist() == rates
-        assert weights.tolist() == list(ANCHOR_WEIGHTS[:anchors])
-    ratios = np.diff(np.log(ANCHOR_WEIGHTS))
-    assert np.exp(ratios[:7]) == pytest.approx([1.93] * 7, rel=0.03)
-    assert np.exp(ratios[7:]) == pytest.approx([1.778] * 4, rel=0.01)
-
-
-def test_gains_between_anchors() -> None:
-    table = AnchorTable(8, 5)
-    with torch.no_grad():
-        table.logs.copy_(torch.randn(8, 5))
-        rates = anchor_rates(8)
-        at = table(vector(*rates))[:, :, 0, 0]
-        assert torch.allclose(at, torch.exp2(table.logs))
-        middle = table(vector((rates[2] + rates[3]) / 2))[0, :, 0, 0]
-        assert torch.allclose(middle, (at[2] * at[3]).sqrt(), rtol=1e-5)
-        assert torch.allclose(table(vector(0))[0, :, 0, 0], at[7])  # the last anchor itself
-
-
-def test_gains_cannot_become_negative_or_vanish() -> None:
-    table = AnchorTable(3, 4)
-    with torch.no_grad():
-        table.logs.fill_(-50.0)
-    for rate in (0, 300.5, RATE_MAX):
-        factors = table(vector(rate))
-        assert torch.equal(factors, torch.full_like(factors, 0.01))
-    (-table(vector(0)).sum()).backward()  # gradients that raise it pass
-    assert table.logs.grad is not None
-
-
 def test_masks_see_the_other_half() -> None:
     """An output depends on the 40 cells of the other half within a 9x9 window."""
     prior = flow().prior
@@ -351,45 +315,6 @@ def test_the_exact_context_is_made_of_integers(photo: Any) -> None:
         assert torch.equal(a.mean, a.mean.round())
     # networks see quarters of a symbol; of what means leave, sixteenths
     assert {float(x) for x in (one[3].centred()[0] * 16 % 1).unique()} == {0.0}
-
-
-@every_model
-def test_from_8_anchors_to_12(name: str) -> None:
-    config = {**config_of(name), "anchors": 8}
-    torch.manual_seed(0)
-    before, after = MsinnModel(**config), MsinnModel(**{**config, "anchors": 12})
-    with torch.no_grad():
-        for parameter in (*before.gains.parameters(), *_biases(before)):
-            parameter.copy_(torch.randn_like(parameter))
-    after.load_state_dict(after.adopted(before.state_dict()))
-    assert count(after) - count(before) == (3 if name == "msinn" else 2) * 4 * 138
-    table, old = after.anchor_gains.main.logs, before.anchor_gains.main.logs
-    assert torch.equal(table[:8], old)
-    assert torch.equal(table[8:], old[7:].expand(4, -1))
-    again = after.adopted(after.state_dict())
-    assert all(torch.equal(again[k], v) for k, v in after.state_dict().items())
-
-
-def test_biases_keep_the_rates_that_they_are_for() -> None:
-    """What an exact prior says at an anchor, it says there after the change, nearly."""
-    config = {**config_of("exact msinn refined"), "anchors": 8}
-    before, after = MsinnModel(**config), MsinnModel(**{**config, "anchors": 12})
-    with torch.no_grad():
-        for table in _biases(before):
-            table.copy_(torch.arange(9.0)[None, :, None].expand_as(table))  # r / 256
-    state = after.adopted(before.state_dict())
-    after.load_state_dict(state)
-    for anchor in range(12):
-        old, new = anchor_rates(8)[min(anchor, 7)], anchor_rates(12)[anchor]
-        for table in _biases(after):
-            place = new / 256
-            low = min(int(place), 7)
-            found = torch.lerp(table[0, low], table[0, low + 1], place - low)
-            assert torch.allclose(found, torch.tensor(old / 256), atol=0.3)
-
-
-def _biases(model: MsinnModel) -> list[nn.Parameter]:
-    return [m.anchors for m in model.modules() if isinstance(m, RateBias)]
 
 
 def test_an_untrained_exact_model_is_a_codec_already(photo: Any) -> None:

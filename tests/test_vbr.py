@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from batches import batch_of
 from small_vbr import EVERY, SYSTEMS, config, make
 from small_zoo import config_of
 from small_zoo import make as make_base
@@ -25,7 +26,6 @@ from pliant.models import registry
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.models.variable_rate import VariableRateModel
 from pliant.training import export, loop, min_norm, recipes
-from pliant.training.data import Batch
 from pliant.training.loop import Trainer
 from pliant.training.recipes import Recipe
 from pliant.training.vbr import LevelsLoss, settings_from
@@ -82,12 +82,6 @@ def trainers(photo_folder: Path, tmp_path: Path, start: Path) -> Iterator[Make]:
     yield run
     for trainer in made:
         trainer.batches.close()
-
-
-def batch_of(photo: Any) -> Batch:
-    crops = [torch.from_numpy(photo[k : k + 64, k : k + 64].copy()) for k in (0, 90)]
-    image = torch.stack(crops).permute(0, 3, 1, 2).float()
-    return Batch(image, torch.zeros(2, dtype=torch.float64))
 
 
 def loss_of(**settings: Any) -> LevelsLoss:
