@@ -13,21 +13,20 @@ from pliant.models.weights import check_bounds
 from pliant.priors.checkerboard import CheckerboardPrior
 from pliant.priors.factorized import FactorizedPrior
 from pliant.priors.hyperprior import HyperPrior
-from pliant.priors.pyramid import LEVELS, PyramidPrior
+from pliant.priors.pyramid import INTEGERS, LEVELS, TRELLIS, PyramidPrior
 from pliant.priors.walk import Prior, Step
 
 SIZE = (128, 192)
 AUTOENCODER = [(6, 64), (10, 16)]  # channels and factor of z and y
+PYRAMID = [(3, 1 << LEVELS), *[(9, 1 << level) for level in range(LEVELS, 0, -1)]]
 
 MAKERS: dict[str, tuple[Callable[[], nn.Module], list[tuple[int, int]]]] = {
     "factorized": (lambda: FactorizedPrior(10, 16), AUTOENCODER[1:]),
     "hyperprior": (lambda: HyperPrior(10, 6, 16), AUTOENCODER),
     "scale hyperprior": (lambda: HyperPrior(10, 6, 16, means=False), AUTOENCODER),
     "checkerboard": (lambda: CheckerboardPrior(10, 6, 16), AUTOENCODER),
-    "pyramid": (
-        lambda: PyramidPrior((8, 12, 16)),
-        [(3, 1 << LEVELS), *[(9, 1 << level) for level in range(LEVELS, 0, -1)]],
-    ),
+    "pyramid": (lambda: PyramidPrior((8, 12, 16), TRELLIS), PYRAMID),
+    "lossless pyramid": (lambda: PyramidPrior((8, 12, 16), INTEGERS), PYRAMID),
 }
 
 

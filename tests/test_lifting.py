@@ -14,10 +14,12 @@ from pliant.layers import loops
 from pliant.layers.lifting import (
     CDF97,
     CDF97_SCALE,
+    EXACT53,
     EXACT_LIMIT,
     merge_2d,
     merge_2d_exact,
     split_2d,
+    split_2d_exact,
 )
 from pliant.transforms.pyramid import MULTIPLE, PyramidTransform
 
@@ -126,6 +128,30 @@ def test_compiled_loops_equal_torch(
     for found, real in zip(floats, expected[1], strict=True):
         # gradients need the multiplication and the addition apart
         assert float((found - real.detach()).abs().max()) <= 1e-3
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 64), (64, 2), (38, 50)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_one_level_of_integers_loses_nothing(size: tuple[int, int], compiled: bool) -> None:
+    x = torch.randint(-511, 512, (2, 3, *size), generator=torch.Generator().manual_seed(3)).float()
+    with torch.set_grad_enabled(not compiled):
+        low, details = split_2d_exact(x, EXACT53)
+        assert torch.equal(merge_2d_exact(low, details, EXACT53), x)
+    assert torch.equal(low, low.round())
+    assert torch.equal(details, details.round())
+    expected = split_2d_exact(x, EXACT53)
+    assert torch.equal(low, expected[0])
+    assert torch.equal(details, expected[1])
+
+
+def test_reversible_details_are_differences_from_the_mean_of_neighbours() -> None:
+    row = torch.tensor([[10.0, 17.0, 20.0, 20.0, 24.0, 30.0]])
+    x = row.expand(2, 6)[None, None]
+    low, details = split_2d_exact(x, EXACT53)
+    # 17 - 15, 20 - 22, 30 - 24; vertically nothing changes
+    assert details[0, :, 0].tolist() == [[2, -2, 6], [0, 0, 0], [0, 0, 0]]
+    # 10 + (2 + 2) / 4, 20 + (2 - 2) / 4, 24 + (-2 + 6) / 4
+    assert low[0, 0, 0].tolist() == [11, 20, 25]
 
 
 @pytest.mark.parametrize("size", [(2, 2), (2, 64), (64, 2), (38, 50)])

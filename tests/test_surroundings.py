@@ -37,6 +37,7 @@ def context(kind: str, batch: int, height: int, width: int, halved: bool) -> Con
         integers(kind, (batch, 9, height, width), 1),
         integers(kind, (batch, 3, 2 * height, 2 * width), 2, EXACT_LIMIT),
         state.to(torch.uint8),
+        True,
     )
 
 

@@ -23,7 +23,7 @@ from pliant import container, rate, tiles  # noqa: E402
 from pliant.alpha import decode_alpha, encode_alpha, fill_transparent  # noqa: E402
 from pliant.container import Container, Header  # noqa: E402
 from pliant.entropy import rans  # noqa: E402
-from pliant.errors import DamagedError, MissingError  # noqa: E402
+from pliant.errors import DamagedError, LimitError, MissingError  # noqa: E402
 from pliant.header import write_header  # noqa: E402
 from pliant.image import Source, read  # noqa: E402
 from pliant.layers.exact import RateVector  # noqa: E402
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DEFAULT_QUALITY = 50.0
+_BEST = rate.Target(quality=rate.BEST_QUALITY)
 
 
 class Codec:
@@ -65,7 +66,8 @@ class Codec:
         """The .pli file of a picture, for exactly one target (quality 50 when none is given).
 
         Args:
-            quality: 0 (smallest file) to 100 (best picture), continuous.
+            quality: 0 (smallest file) to 100 (best picture), continuous; with a lossless model
+                beside this one, 100 loses nothing, and targets take it where it meets them best.
             bpp: at most so many bits of the file per pixel. size: at most so many bytes.
             psnr: the smallest file that reaches so many dB over RGB.
             timings: receives seconds per stage.
@@ -78,9 +80,33 @@ class Codec:
             quality = DEFAULT_QUALITY
         target = rate.Target(quality, bpp, size, psnr)
         target.check()
+        picture = image if isinstance(image, Picture) else read(image)
         with torch.inference_mode():
-            job = _Encoding(self, image if isinstance(image, Picture) else read(image), timings)
-            return job.run(target)
+            return self._encoded(picture, target, timings)
+
+    def _encoded(
+        self, picture: Picture, target: rate.Target, timings: runtime.Timings | None
+    ) -> bytes:
+        beside = self.loaded.entry.lossless
+        if not beside:
+            return _Encoding(self, picture, timings).run(target)
+
+        def lossless() -> bytes:
+            return _Encoding(load(beside, str(self.device)), picture, timings).run(_BEST)
+
+        if target == _BEST:
+            return lossless()
+        try:
+            data = _Encoding(self, picture, timings).run(target)
+        except LimitError:
+            if target.psnr is None:
+                raise
+            return lossless()
+        budget = target.budget(picture.width * picture.height)
+        if budget is None or container.read_header(data).rate > 0:
+            return data
+        whole = lossless()
+        return whole if len(whole) <= budget else data
 
     def decode(self, data: bytes, *, timings: runtime.Timings | None = None) -> Picture:
         """The picture in a .pli file.
@@ -89,13 +115,14 @@ class Codec:
             DamagedError: the file is damaged. LimitError: it declares more than the limits allow.
             MissingError: it was written with another model.
         """
-        content = self._checked(data)
+        codec = self._for(data)
+        content = codec._checked(data)
         header = content.header
         alpha = None
         if header.has_alpha:
             alpha = decode_alpha(content.alpha, header.width, header.height)
         with torch.inference_mode():
-            pixels = self._decode_pixels(content, timings)
+            pixels = codec._decode_pixels(content, timings)
         return Picture(pixels, alpha, content.icc, content.exif, content.xmp)
 
     @functools.cached_property
@@ -111,8 +138,16 @@ class Codec:
 
         Raises like `decode`.
         """
+        codec = self._for(data)
         with torch.inference_mode():
-            return self._read_tiles(self._checked(data), timings)
+            return codec._read_tiles(codec._checked(data), timings)
+
+    def _for(self, data: bytes) -> Codec:
+        """The codec that a file needs: the lossless one beside this one, or this one."""
+        needed, beside = container.read_header(data).model_id, self.loaded.entry.lossless
+        if needed == self.loaded.entry.model_id or not beside:
+            return self
+        return load(beside, str(self.device)) if needed == registry.entry(beside).model_id else self
 
     def _checked(self, data: bytes) -> Container:
         """The content of a file that this model can decode within the limits."""
@@ -162,7 +197,9 @@ class _Encoding:
     def __init__(self, codec: Codec, picture: Picture, timings: runtime.Timings | None) -> None:
         self.codec, self.picture, self.timings = codec, picture, timings
         with runtime.stage(timings, "pixels"):
-            self.pixels = fill_transparent(picture.pixels, picture.alpha)
+            self.pixels = picture.pixels
+            if not codec.model.lossless:  # where nobody sees it, it may be anything else
+                self.pixels = fill_transparent(picture.pixels, picture.alpha)
         with runtime.stage(timings, "analysis"):
             self.latents = analyse(codec.model, self.pixels, codec.device)
         multiple = codec.model.multiple
@@ -178,10 +215,8 @@ class _Encoding:
         if target.psnr is not None:
             return self.file_at(rate.coarsest_reaching(self._psnr_at, target.psnr))
         pixels = self.picture.width * self.picture.height
-        budget = target.size
-        if budget is None:
-            assert target.bpp is not None
-            budget = int(target.bpp * pixels / 8)
+        budget = target.budget(pixels)
+        assert budget is not None
         found = rate.largest_within(lambda r: len(self.file_at(r)), int(budget), pixels)
         return self.file_at(found)
 

@@ -15,6 +15,7 @@ from pliant.units import RATE_MAX
 EVALUATIONS = 10  # a search tries at most so many rate parameters
 CLOSE_SIZE = 0.99  # a file this close below the wanted size ends the search
 CLOSE_PSNR = 0.02  # dB above the wanted one that end the search
+BEST_QUALITY = 100.0  # nothing is lost, if the model has a lossless one beside it
 
 # Where a search starts, from typical photos: it changes how many tries it takes, not what it finds.
 _TYPICAL_BPP = 0.6  # at half of RATE_MAX
@@ -60,6 +61,10 @@ class Target:
             raise UsageError("give exactly one of quality, bpp, size and psnr")
         if not given[0] >= 0 or math.isinf(given[0]):
             raise UsageError(f"a target cannot be {given[0]}")
+
+    def budget(self, pixels: int) -> int | None:
+        """Most bytes of the file of a picture; None where quality or PSNR say what is wanted."""
+        return int(self.bpp * pixels / 8) if self.bpp is not None else self.size
 
 
 def largest_within(size_at: Callable[[int], int], budget: int, pixels: int) -> int:

@@ -146,7 +146,6 @@ def report(
     job: Job,
     data: bytes,
     *,
-    model: str,
     quality: float | None = None,
     notes: Sequence[str] = (),
     seconds: float,
@@ -161,7 +160,7 @@ def report(
         "width": facts["width"],
         "height": facts["height"],
         "quality": facts["quality"] if quality is None else quality,
-        "model": model,
+        "model": facts["model"],
         "seconds": seconds,
         "notes": list(notes),
     }

@@ -52,11 +52,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         read(data)
         from pliant.codec import model_for
 
-        codec = model_for(data)
-        picture = codec.decode(data)
+        picture = model_for(data).decode(data)
         notes = picture.notes + _save(picture, job.target, form, force=args.force)
         seconds = time.perf_counter() - started
-        batch.report(console, job, data, model=codec.name, notes=notes, seconds=seconds)
+        batch.report(console, job, data, notes=notes, seconds=seconds)
 
     return batch.run(jobs, work, console, args.max_pixels)
 

@@ -79,7 +79,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console,
             job,
             data,
-            model=codec().name,
             quality=args.quality,
             notes=picture.notes,
             seconds=time.perf_counter() - started,

@@ -1,8 +1,8 @@
 """One level of the lifting wavelet in a single walk over memory (numba); few rows are kept.
 
-Each loop gives exactly what `lifting.split_2d`, `merge_2d` or `merge_2d_exact` give; those are the
-definition. A loop does the rows [first, last) of the low band of all planes, together: row r is row
-r % h of plane r // h. At the ends of its rows it repeats what a neighbour also computes.
+Each loop gives exactly what `lifting.split_2d`, `merge_2d` and their exact siblings give; those are
+the definition. A loop does the rows [first, last) of the low band of all planes, together: row r is
+row r % h of plane r // h. At the ends of its rows it repeats what a neighbour also computes.
 """
 
 from __future__ import annotations
@@ -145,15 +145,15 @@ def merge(
 
 
 @jit
-def _split_along(row: Any, taps: Any, scale: Any, low: Any, high: Any) -> None:
+def _split_along(row: Any, taps: Any, scale: Any, limit: Any, low: Any, high: Any) -> None:
     """One row of the picture to its bands."""
     for x in range(len(low)):
         low[x] = row[2 * x]
         high[x] = row[2 * x + 1]
-    _lift_along(high, low, 1, taps[0], _F(0))
-    _lift_along(low, high, -1, taps[1], _F(0))
-    _lift_along(high, low, 1, taps[2], _F(0))
-    _lift_along(low, high, -1, taps[3], _F(0))
+    _lift_along(high, low, 1, taps[0], limit)
+    _lift_along(low, high, -1, taps[1], limit)
+    _lift_along(high, low, 1, taps[2], limit)
+    _lift_along(low, high, -1, taps[3], limit)
     for x in range(len(low)):
         low[x] = low[x] * scale
         high[x] = high[x] / scale
@@ -161,26 +161,25 @@ def _split_along(row: Any, taps: Any, scale: Any, low: Any, high: Any) -> None:
 
 @jit
 def _split_rows(
-    top: Any, end: Any, picture: Any, taps: Any, scale: Any, kept: Any, bands: Any
+    top: Any, end: Any, picture: Any, taps: Any, scale: Any, limit: Any, kept: Any, bands: Any
 ) -> None:
     """Rows [top, end) of the bands of one plane; kept: see `_merge_rows`."""
     final = len(bands[0]) - 1
-    none = _F(0)
     for y in range(max(top - 2, 0), end + 2):
         a, b, c, d = y & 3, (y - 1) & 3, (y - 2) & 3, (y - 3) & 3
         if y <= final:
-            _split_along(picture[2 * y], taps, scale, kept[0, 0, a], kept[1, 0, a])
-            _split_along(picture[2 * y + 1], taps, scale, kept[0, 1, a], kept[1, 1, a])
+            _split_along(picture[2 * y], taps, scale, limit, kept[0, 0, a], kept[1, 0, a])
+            _split_along(picture[2 * y + 1], taps, scale, limit, kept[0, 1, a], kept[1, 1, a])
         for side in range(2):
             even, odd = kept[side, 0], kept[side, 1]
             if max(top - 1, 1) <= y <= final + 1:
-                _lift(odd[b], even[b], even[a] if y <= final else even[b], taps[0], none)
+                _lift(odd[b], even[b], even[a] if y <= final else even[b], taps[0], limit)
                 if y >= top:
-                    _lift(even[b], odd[b], odd[c] if y > 1 else odd[b], taps[1], none)
+                    _lift(even[b], odd[b], odd[c] if y > 1 else odd[b], taps[1], limit)
             if y >= max(top + 1, 2):
-                _lift(odd[c], even[c], even[b] if y <= final + 1 else even[c], taps[2], none)
+                _lift(odd[c], even[c], even[b] if y <= final + 1 else even[c], taps[2], limit)
             if y >= top + 2:
-                _lift(even[c], odd[c], odd[d] if y > 2 else odd[c], taps[3], none)
+                _lift(even[c], odd[c], odd[d] if y > 2 else odd[c], taps[3], limit)
                 low, high = bands[2 * side][y - 2], bands[2 * side + 1][y - 2]
                 for x in range(len(low)):
                     low[x] = even[c, x] * scale
@@ -189,9 +188,19 @@ def _split_rows(
 
 @jit
 def split(
-    first: Any, last: Any, picture: Any, taps: Any, scale: Any, low: Any, details: Any
+    first: Any,
+    last: Any,
+    picture: Any,
+    taps: Any,
+    scale: Any,
+    limit: Any,
+    low: Any,
+    details: Any,
 ) -> None:
-    """`lifting.split_2d`: float32 [n, 2h, 2w] to low [n, h, w] and details [n, 3, h, w]."""
+    """`lifting.split_2d`, or `split_2d_exact` if there is a limit.
+
+    picture: float32 [n, 2h, 2w]; low: [n, h, w]; details: [n, 3, h, w].
+    """
     height, width = low.shape[1], low.shape[2]
     kept = np.empty((2, 2, 4, width), _F)
     while first < last:
@@ -199,5 +208,5 @@ def split(
         end = min(height, top + last - first)
         d = details[plane]
         bands = (low[plane], d[1], d[0], d[2])
-        _split_rows(top, end, picture[plane], taps, scale, kept, bands)
+        _split_rows(top, end, picture[plane], taps, scale, limit, kept, bands)
         first += end - top

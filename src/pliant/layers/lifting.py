@@ -1,13 +1,15 @@
-"""The CDF 9/7 wavelet by lifting: in float (transform) and in exact integers (prior's context).
+"""Wavelets by lifting: CDF 9/7 in float (transform), and in exact integers (prior's context).
 
 Both walk the same four lifting steps (Daubechies and Sweldens, "Factoring Wavelet Transforms into
 Lifting Steps", 1998, section 7.7); they differ only in how a step is computed. Sizes must be even;
-the signal is extended symmetrically at its ends.
+the signal is extended symmetrically at its ends. In integers there is also a 5/3 wavelet that loses
+nothing (Calderbank et al., "Wavelet Transforms That Map Integers to Integers", 1998, section 4.2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,10 +21,26 @@ CDF97: tuple[float, ...] = (-1.586134342, -0.052980118, 0.882911075, 0.443506852
 # sqrt(2) / 1.230174105: the transform is close to orthonormal, so one step size suits all bands.
 CDF97_SCALE = 1.149604398
 
-# The same filter with taps in 1/128, for contexts that must be equal on all machines.
-EXACT97: tuple[float, ...] = (-203 / 128, -7 / 128, 113 / 128, 57 / 128)
-EXACT97_SCALE = (147 / 128, 223 / 256)
 EXACT_LIMIT = 32767.0  # times 203 and 2 stays below 2**24
+
+
+@dataclass(frozen=True)
+class ExactWavelet:
+    """A wavelet on integers, equal on all machines.
+
+    Attributes:
+        taps: of four lifting steps, in multiples of 1/128.
+        scales: what merging multiplies high and low bands by.
+    """
+
+    taps: tuple[float, float, float, float]
+    scales: tuple[float, float] = (1.0, 1.0)
+
+
+# CDF 9/7 for contexts; it only comes near the float one.
+EXACT97 = ExactWavelet((-203 / 128, -7 / 128, 113 / 128, 57 / 128), (147 / 128, 223 / 256))
+# Reversible: without scales, and as far as nothing reaches the limit. Two of its steps do nothing.
+EXACT53 = ExactWavelet((-1 / 2, 1 / 4, 0.0, 0.0))
 
 Lift = Callable[[Tensor, Tensor, "float | Tensor"], Tensor]
 
@@ -50,21 +68,21 @@ def _odd_neighbours(odd: Tensor, dim: int) -> Tensor:
 
 
 def split_1d(
-    x: Tensor, dim: int, taps: Sequence[float | Tensor], scale: float | Tensor
+    x: Tensor, dim: int, taps: Sequence[float | Tensor], lift: Lift = lift_float
 ) -> tuple[Tensor, Tensor]:
-    """One analysis level along `dim` (2 or 3): (low, high), each half as long."""
+    """Four lifting steps along `dim` (2 or 3): (low, high), each half as long, not yet scaled."""
     even, odd = (x[:, :, 0::2], x[:, :, 1::2]) if dim == 2 else (x[..., 0::2], x[..., 1::2])
-    odd = lift_float(odd, _even_neighbours(even, dim), taps[0])
-    even = lift_float(even, _odd_neighbours(odd, dim), taps[1])
-    odd = lift_float(odd, _even_neighbours(even, dim), taps[2])
-    even = lift_float(even, _odd_neighbours(odd, dim), taps[3])
-    return even * scale, odd / scale
+    odd = lift(odd, _even_neighbours(even, dim), taps[0])
+    even = lift(even, _odd_neighbours(odd, dim), taps[1])
+    odd = lift(odd, _even_neighbours(even, dim), taps[2])
+    even = lift(even, _odd_neighbours(odd, dim), taps[3])
+    return even, odd
 
 
 def merge_1d(
     low: Tensor, high: Tensor, dim: int, taps: Sequence[float | Tensor], lift: Lift = lift_float
 ) -> Tensor:
-    """Inverse of the four lifting steps of `split_1d` (without its scaling)."""
+    """Inverse of `split_1d`."""
     even = lift(low, _odd_neighbours(high, dim), -taps[3])
     odd = lift(high, _even_neighbours(even, dim), -taps[2])
     even = lift(even, _odd_neighbours(odd, dim), -taps[1])
@@ -86,10 +104,27 @@ def split_2d(
         The low band (B, C, H/2, W/2) and the details (B, 3C, H/2, W/2), colour-major HL, LH, HH.
     """
     if loops.compilable(x):
-        return _split_compiled(x, taps, scale)
-    low, high = split_1d(x, 3, taps, scale)
-    ll, lh = split_1d(low, 2, taps, scale)
-    hl, hh = split_1d(high, 2, taps, scale)
+        return _split_compiled(x, taps, scale, 0.0)
+
+    def split(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        low, high = split_1d(x, dim, taps)
+        return low * scale, high / scale
+
+    return _split_both(x, split)
+
+
+def split_2d_exact(x: Tensor, wavelet: ExactWavelet) -> tuple[Tensor, Tensor]:
+    """`split_2d` of integers, for a wavelet without scales, equal on every machine."""
+    if loops.compilable(x):
+        return _split_compiled(x, wavelet.taps, 1.0, EXACT_LIMIT)
+    return _split_both(x, lambda x, dim: split_1d(x, dim, wavelet.taps, lift_exact))
+
+
+def _split_both(
+    x: Tensor, split: Callable[[Tensor, int], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    low, high = split(x, 3)
+    (ll, lh), (hl, hh) = split(low, 2), split(high, 2)
     return ll, torch.stack((hl, lh, hh), 2).flatten(1, 2)
 
 
@@ -109,8 +144,10 @@ def _scale_exact(x: Tensor, factor: float) -> Tensor:
     return (x * factor).round_().clamp_(-EXACT_LIMIT, EXACT_LIMIT)
 
 
-def merge_2d_exact(low: Tensor, details: Tensor) -> Tensor:
+def merge_2d_exact(low: Tensor, details: Tensor, wavelet: ExactWavelet = EXACT97) -> Tensor:
     """Approximate inverse of `split_2d` on integers, equal on every machine.
+
+    Without scales, the exact inverse of `split_2d_exact`.
 
     Args:
         low: (B, C, H, W) integers; details: (B, 3C, H, W) integers in the same units.
@@ -118,17 +155,17 @@ def merge_2d_exact(low: Tensor, details: Tensor) -> Tensor:
     Returns:
         (B, C, 2H, 2W) integers within +-EXACT_LIMIT.
     """
-    up, down = EXACT97_SCALE
+    (up, down), taps = wavelet.scales, wavelet.taps
     if loops.compilable(low, details):
-        return _merge_compiled(low, details, EXACT97, (down, up), EXACT_LIMIT)
+        return _merge_compiled(low, details, taps, (down, up), EXACT_LIMIT)
     hl, lh, hh = (details[:, band::3] for band in range(3))
-    first = merge_1d(_scale_exact(low, down), _scale_exact(lh, up), 2, EXACT97, lift_exact)
-    second = merge_1d(_scale_exact(hl, down), _scale_exact(hh, up), 2, EXACT97, lift_exact)
-    return merge_1d(_scale_exact(first, down), _scale_exact(second, up), 3, EXACT97, lift_exact)
+    first = merge_1d(_scale_exact(low, down), _scale_exact(lh, up), 2, taps, lift_exact)
+    second = merge_1d(_scale_exact(hl, down), _scale_exact(hh, up), 2, taps, lift_exact)
+    return merge_1d(_scale_exact(first, down), _scale_exact(second, up), 3, taps, lift_exact)
 
 
 def _split_compiled(
-    x: Tensor, taps: Sequence[float | Tensor], scale: float | Tensor
+    x: Tensor, taps: Sequence[float | Tensor], scale: float | Tensor, limit: float
 ) -> tuple[Tensor, Tensor]:
     from pliant.layers import fused_lifting
 
@@ -140,7 +177,8 @@ def _split_compiled(
     lows, highs = targets
     constants = np.array([float(t) for t in taps], np.float32), np.float32(float(scale))
     rows = len(planes) * (height // 2)
-    loops.in_slices(fused_lifting.split, rows, width, planes, *constants, lows[:, 0], highs)
+    arguments = planes, *constants, np.float32(limit), lows[:, 0], highs
+    loops.in_slices(fused_lifting.split, rows, width, *arguments)
     return low, details
 
 

@@ -40,6 +40,7 @@ class ImageModel(nn.Module):
         portable: whether the prior is exact, so that files decode on every machine.
         integral: whether the synthesis gets integers.
         single_rate: whether the rate parameter has no effect.
+        lossless: whether decoded pixels are those that were encoded.
         strength: of rate when the encoder chooses symbols, see `Step.choose`.
         restoration: what improves the picture after the synthesis, if the model has it.
         starts_from_photos: whether `start_from_photos` does something.
@@ -49,6 +50,7 @@ class ImageModel(nn.Module):
     portable: bool = True
     integral: bool = True
     single_rate: bool = False
+    lossless: bool = False
     strength: float = 1.0
     starts_from_photos: bool = False
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pliant.layers.quantize import Points
 from pliant.layers.trellis import HALF_STEP, ONE
 from pliant.models.base import ImageModel
-from pliant.priors.pyramid import LOW_UNIT, PICTURE_UNIT, PyramidPrior
+from pliant.priors.pyramid import TRELLIS, PyramidPrior
 from pliant.transforms.pyramid import LEVELS, MULTIPLE, PyramidTransform
 from pliant.transforms.restoration import Restoration
 
@@ -23,10 +23,11 @@ class PyramidModel(ImageModel):
     multiple = MULTIPLE
 
     def __init__(self, widths: Sequence[int] = (48, 96, 128), restoration: int = 64) -> None:
+        low = Points(HALF_STEP * TRELLIS.low_unit / TRELLIS.unit)
         super().__init__(
             PyramidTransform(),
-            PyramidPrior((widths[0], widths[1], widths[2])),
+            PyramidPrior((widths[0], widths[1], widths[2]), TRELLIS),
             [3, *[9] * LEVELS],
             Restoration(restoration),
-            [Points(HALF_STEP * LOW_UNIT / PICTURE_UNIT), *[Points(HALF_STEP, ONE)] * LEVELS],
+            [low, *[Points(HALF_STEP, ONE)] * LEVELS],
         )

@@ -19,6 +19,7 @@ from pliant.layers import int8
 from pliant.models import weights
 from pliant.models.base import ImageModel
 from pliant.models.complexity import macs_per_pixel
+from pliant.models.lossless import LosslessModel
 from pliant.models.pyramid import PyramidModel
 from pliant.models.zoo import SYSTEMS, ZOO
 
@@ -31,6 +32,7 @@ class Entry:
         sha256: of the weight file; the first eight digits are the model id in files.
         qualities: the published ones that have this size, if any has.
         folder: of the weight file; None: the package's.
+        lossless: name of the model that does without loss what this one does not; "" for none.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Entry:
     licence: str = "Apache-2.0"
     qualities: str = ""
     folder: Path | None = None
+    lossless: str = ""
 
     @property
     def model_id(self) -> bytes:
@@ -54,6 +57,7 @@ class Entry:
 
 
 DEFAULT = "pyramid"
+LOSSLESS = "pyramid-lossless"
 _FOLDER = Path(str(resources.files("pliant.models") / "weights"))
 
 
@@ -61,7 +65,11 @@ def _entries() -> dict[str, Entry]:
     """Every model, with what the index of the weights folder says about its weights."""
     index = _FOLDER / "index.json"
     known = json.loads(index.read_text()) if index.exists() else {}
-    entries = {DEFAULT: Entry(DEFAULT, PyramidModel, **known.get(DEFAULT, {}))}
+    beside = LOSSLESS if LOSSLESS in known else ""
+    entries = {
+        DEFAULT: Entry(DEFAULT, PyramidModel, lossless=beside, **known.get(DEFAULT, {})),
+        LOSSLESS: Entry(LOSSLESS, LosslessModel, **known.get(LOSSLESS, {})),
+    }
     for name, size in ZOO.items():
         facts = {"config": size.config, **known.get(name, {})}
         entries[name] = Entry(name, size.build, qualities=size.qualities, **facts)

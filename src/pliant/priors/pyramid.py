@@ -10,13 +10,14 @@ explicit magnitude term: log(sum w |neighbour| + c).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from pliant.layers.cells import A, B, Cells, put, take
 from pliant.layers.exact import ExactHead, ExactLayer, RateVector, SpreadConv2d
-from pliant.layers.lifting import EXACT_LIMIT, merge_2d_exact
+from pliant.layers.lifting import EXACT53, EXACT97, EXACT_LIMIT, ExactWavelet, merge_2d_exact
 from pliant.priors import lowband
 from pliant.priors.surroundings import CONTRAST, PARENT, Context, Surroundings, surroundings
 from pliant.priors.walk import Schedule, Step
@@ -24,9 +25,30 @@ from pliant.priors.walk import Schedule, Step
 LEVELS = 5
 MULTIPLE = 2 ** (LEVELS + 1)  # pictures are padded to it
 STATE = 32
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """What symbols stand for.
+
+    Attributes:
+        unit: of the details' symbols, in those of the picture so far.
+        low_unit: of the coarsest band's.
+        on_trellis: whether the details' symbols are on the trellis of `entropy/trellis.py`.
+        wavelet: that makes the picture so far from them.
+    """
+
+    unit: float
+    low_unit: float
+    on_trellis: bool
+    wavelet: ExactWavelet
+
+
 # The picture so far is held in quarter steps. The details' symbols are half-steps on the trellis,
 # the coarsest band's three quarters of a step, which is about a step of plain quantisation.
-PICTURE_UNIT, LOW_UNIT = 2.0, 3.0
+TRELLIS = Lattice(2.0, 3.0, True, EXACT97)
+# Nothing is quantised.
+INTEGERS = Lattice(1.0, 1.0, False, EXACT53)
 LUMA, CHROMA = slice(0, 3), slice(3, 9)
 
 Pass = tuple[slice, Cells]  # colours x bands, cells
@@ -100,10 +122,12 @@ class PyramidPrior(nn.Module):
 
     Args:
         widths: channels of level 1, of level 2, and of the levels above, which share one network.
+        lattice: what symbols stand for.
     """
 
-    def __init__(self, widths: tuple[int, int, int]) -> None:
+    def __init__(self, widths: tuple[int, int, int], lattice: Lattice) -> None:
         super().__init__()
+        self.lattice = lattice
         self.low = lowband.LowBandPrior()
         self.coarse = LevelNet(widths[2], COARSE_PASSES, LEVELS - 2, last=False)
         self.middle = LevelNet(widths[1], FINE_PASSES, 1, last=False)
@@ -118,24 +142,24 @@ class PyramidPrior(nn.Module):
 
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """Steps of a picture of padded `size` (multiples of 64)."""
-        height, width = size
+        (height, width), lattice = size, self.lattice
         new = torch.zeros
         batch, device = len(rate.rate), rate.rate.device
         low = new(batch, 3, height >> LEVELS, width >> LEVELS, device=device)
         yield from self.low.schedule(low, rate)
-        picture = (low * LOW_UNIT).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
+        picture = (low * lattice.low_unit).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
         grid = (height >> (LEVELS + 1), width >> (LEVELS + 1))
         parent = new(batch, 9, *grid, device=device)
         state = new(batch, STATE, *grid, device=device)
         for level in range(LEVELS, 0, -1):
             details = torch.empty(batch, 9, height >> level, width >> level, device=device)
-            context = Context(parent, picture, state)
+            context = Context(parent, picture, state, lattice.on_trellis)
             net, variant = self._net(level)
             yield from net.schedule(context, details, rate, variant, self.dtype)
             if level > 1:
                 parent, state = details, context.state
-                scaled = (details * PICTURE_UNIT).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
-                picture = merge_2d_exact(picture, scaled)
+                scaled = (details * lattice.unit).clamp_(-EXACT_LIMIT, EXACT_LIMIT)
+                picture = merge_2d_exact(picture, scaled, lattice.wavelet)
 
     def split(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """One tensor per step, in coding order."""

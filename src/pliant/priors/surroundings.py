@@ -49,8 +49,9 @@ class Context:
     """What one level sees of the coarser ones; its own grid is h x w."""
 
     parent: Tensor  # (B, 9, h, w) symbols, integers
-    picture: Tensor  # (B, 3, 2h, 2w) integers in quarter steps
+    picture: Tensor  # (B, 3, 2h, 2w) integers
     state: Tensor  # (B, ., h, w) or half of it in both directions: activations
+    on_trellis: bool  # the symbols of this level
 
 
 class Surroundings(Protocol):
@@ -94,7 +95,7 @@ def surroundings(context: Context, planes: int, dtype: torch.dtype) -> Surroundi
 
 class _Plain:
     def __init__(self, context: Context, _planes: int, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+        self.dtype, self.on_trellis = dtype, context.on_trellis
         seen = (context.parent, local_contrast(context.picture))
         state = F.interpolate(context.state, size=seen[0].shape[2:], mode="nearest")
         inputs = torch.cat([*(signed_planes(x, dtype) for x in seen), state.to(dtype)], 1)
@@ -113,7 +114,7 @@ class _Plain:
     def step(self, out: Tensor, scale: Tensor) -> Step:
         mean, correction = out.chunk(2, 1)
         index, mean = distribution(mean, correction * CORRECTION_UNIT, scale)
-        return Step(index=index, mean=mean, on_trellis=True)
+        return Step(index=index, mean=mean, on_trellis=self.on_trellis)
 
     def tell(self, symbols: Tensor) -> None:
         self.known.append(magnitudes(symbols, self.dtype))
@@ -129,7 +130,7 @@ class _Compiled:
     def __init__(self, context: Context, planes: int, _dtype: torch.dtype) -> None:
         from pliant.layers import fused
 
-        self.loops = fused
+        self.loops, self.on_trellis = fused, context.on_trellis
         batch, _, height, width = context.parent.shape
         grid, u8 = (height, width), torch.uint8
         self.count = batch * height * width
@@ -165,7 +166,7 @@ class _Compiled:
         source, scales, *targets = (loops.positions(x) for x in arrays)
         arguments = source, np.float32(CORRECTION_UNIT), scales, *targets
         loops.in_slices(self.loops.distribute, self.count, scale.shape[1], *arguments)
-        return Step(index=index, mean=mean, on_trellis=True)
+        return Step(index=index, mean=mean, on_trellis=self.on_trellis)
 
     def tell(self, symbols: Tensor) -> None:
         source = loops.positions(loops.channels_last(symbols.to(torch.int32)))

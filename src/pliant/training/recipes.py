@@ -125,6 +125,7 @@ RECIPES: dict[str, Recipe] = _named(
         plain_share=0.0,
         lowest_rate=FINEST_RESTORED,
     ),
+    Recipe("lossless", model="pyramid-lossless", lowest_rate=0, highest_rate=0, lossless_share=1.0),
     *(
         replace(_AUTOENCODER, name=name, model=f"{name}-small")
         for name in ("factorized", "scale-hyperprior", "mean-scale-hyperprior", "ilc-teacher")

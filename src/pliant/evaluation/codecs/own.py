@@ -17,6 +17,8 @@ from pliant.evaluation.metrics import Pixels
 if TYPE_CHECKING:
     from pliant.codec import Codec
 
+FINEST_LOSSY = 99.98  # the rate parameter is 0, and yet it is not quality 100
+
 
 @cache
 def _load(model: str, threads: int) -> Codec:
@@ -76,7 +78,7 @@ PLIANT = Family(
     extension="pli",
     make=_pliant,
     missing=lambda: None,
-    qualities=(0, *range(5, 100, 10), 100),
+    qualities=(0, *range(5, 100, 10), FINEST_LOSSY),
     continuous=True,
     has_models=True,
     threaded=True,
