@@ -109,8 +109,9 @@ def samples(codec: Codec) -> dict[str, bytes]:
     pictures: dict[str, tuple[Picture, float]] = {
         "one pixel": (Picture(noise(1, 1, 3, 0)), 50),
         "grey line": (Picture(noise(70, 1, 1, 1)), 80),
-        "colour": (Picture(noise(96, 80, 3, 2)), 50),
-        "colour, same header": (Picture(noise(96, 80, 3, 3)), 50),
+        # grey in three planes, which no angles of colour suit
+        "colour": (Picture(np.repeat(noise(96, 80, 1, 2), 3, 2)), 50),
+        "colour, same header": (Picture(np.repeat(noise(96, 80, 1, 3), 3, 2)), 50),
         "colour, finer": (Picture(noise(96, 80, 3, 4)), 90),
         "soft alpha": (Picture(noise(40, 33, 1, 5), soft), 60),
         "constant alpha": (Picture(noise(64, 64, 3, 6), np.full((64, 64), 9, np.uint8)), 30),
@@ -157,7 +158,7 @@ def _header_field(parts: Parts, header: Header, rng: Random) -> None:
         {"rate": int(rng.integers(65536))}, {"rate": max(header.rate - 1, 0)},
         {"rate": header.rate + int(rng.integers(1, 4))},
         {"tile_log2": int(rng.choice([0, 6, 7, 10, 15]))}, {"portable": not header.portable},
-        {"model_id": rng.bytes(4)}, {"extra_rates": (int(rng.integers(2048)),)},
+        {"model_id": rng.bytes(4)}, {"adaptation": (int(rng.integers(2048)),)},
     ]  # fmt: skip
     changed = replace(header, **changes[int(rng.integers(len(changes)))])
     parts.head = write_header(changed)[:-4]

@@ -293,8 +293,13 @@ def test_rates_out_of_range_are_damage(warm: codec.Codec, rate: int) -> None:
     data = warm.encode(waves(20, 20))
     with pytest.raises(DamagedError, match="rate"):
         warm.decode(resealed(data, rate=rate))
-    with pytest.raises(DamagedError, match="rate"):
-        warm.decode(resealed(data, extra_rates=(5,)))
+
+
+@pytest.mark.parametrize("numbers", [1, 2, 4, 255])
+def test_adaptations_of_another_model_are_damage(warm: codec.Codec, numbers: int) -> None:
+    data = warm.encode(waves(20, 20))
+    with pytest.raises(DamagedError, match="adapt"):
+        warm.decode(resealed(data, adaptation=(5,) * numbers))
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (90, 200, 30)])

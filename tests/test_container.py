@@ -125,7 +125,7 @@ def test_info_names_installed_models(index, name, tmp_path, monkeypatch) -> None
         dataclasses.replace(PLAIN, rate=65536),
         dataclasses.replace(PLAIN, model_id=b"abc"),
         dataclasses.replace(PLAIN, tile_log2=5),
-        dataclasses.replace(PLAIN, extra_rates=(0,) * 256),
+        dataclasses.replace(PLAIN, adaptation=(0,) * 256),
     ],
 )
 def test_writer_refuses_impossible_headers(header: Header) -> None:

@@ -156,15 +156,17 @@ class Codec:
         check_limits(header, macs_per_pixel=self.decoder_macs)
         if header.model_id != self.loaded.entry.model_id:
             raise MissingError(f"the file needs the model {header.model_id.hex()}, not {self.name}")
-        if header.rate > RATE_MAX or header.extra_rates:
+        if header.rate > RATE_MAX:
             raise DamagedError(f"the model does not know the rate parameter {header.rate}")
+        if len(header.adaptation) not in (0, self.model.adaptations):
+            raise DamagedError("the model does not know how to adapt to the picture")
         if header.tile_log2 and (1 << header.tile_log2) % self.model.multiple:
             raise DamagedError(f"the model does not know tiles of 2**{header.tile_log2} pixels")
         return content
 
     def _read_tiles(self, content: Container, timings: runtime.Timings | None) -> list[Tensor]:
         header, model = content.header, self.model
-        vector = RateVector(torch.tensor([header.rate], device=self.device))
+        vector = vector_of(header, self.device)
         height, width = (padded(n, model.multiple) for n in (header.height, header.width))
         plan = tiles.plan(height, width, header.tile_log2)
         tables = model.tables_at(header.rate, self.loaded.tables)
@@ -185,7 +187,7 @@ class Codec:
     def _decode_pixels(self, content: Container, timings: runtime.Timings | None) -> np.ndarray:
         header = content.header
         symbols = self._read_tiles(content, timings)
-        vector = RateVector(torch.tensor([header.rate], device=self.device))
+        vector = vector_of(header, self.device)
         shape = header.height, header.width, header.channels
         with runtime.stage(timings, "synthesis"):
             return synthesise(self.model, symbols, vector, shape)
@@ -220,7 +222,8 @@ class _Encoding:
         found = rate.largest_within(lambda r: len(self.file_at(r)), int(budget), pixels)
         return self.file_at(found)
 
-    def _header(self, r: int) -> Header:
+    def _header(self, r: int, adaptation: Tensor | None) -> Header:
+        numbers = [] if adaptation is None else adaptation[0].tolist()
         return Header(
             width=self.picture.width,
             height=self.picture.height,
@@ -229,13 +232,16 @@ class _Encoding:
             rate=r,
             tile_log2=self.log2,
             portable=self.codec.model.portable,
+            adaptation=tuple(n & 0xFFFF for n in numbers) if any(numbers) else (),
         )
 
     def _file_at(self, r: int) -> bytes:
         model = self.codec.model
         tables = model.tables_at(r, self.codec.loaded.tables)
-        vector = RateVector(torch.tensor([r], device=self.codec.device))
-        header = self._header(r)
+        with runtime.stage(self.timings, "analysis"):
+            vector = RateVector(torch.tensor([r], device=self.codec.device))
+            vector = model.fitted(self.latents, vector)
+            header = self._header(r, vector.adaptation)
         streams = []
         with runtime.stage(self.timings, "prior and coder"):
             for number, tile in enumerate(tiles.plan(self.height, self.width, self.log2)):
@@ -251,6 +257,13 @@ class _Encoding:
         decoded = self.codec.decode(self.file_at(r)).pixels.astype(np.float64)
         error = float(np.mean((decoded - self.pixels) ** 2))
         return 99.0 if error == 0 else 10 * float(np.log10(255.0**2 / error))
+
+
+def vector_of(header: Header, device: torch.device) -> RateVector:
+    """What the model needs to know of the header; adaptations have a sign."""
+    signed = [(n ^ 0x8000) - 0x8000 for n in header.adaptation]
+    adaptation = torch.tensor([signed], device=device) if signed else None
+    return RateVector(torch.tensor([header.rate], device=device), adaptation)
 
 
 def _hash_start(header: Header, alpha: bytes | None, number: int) -> int:

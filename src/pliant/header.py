@@ -21,11 +21,11 @@ LAYOUTS: Final[tuple[Layout, ...]] = ("L", "LA", "RGB", "RGBA")
 
 _LAYOUT_MASK: Final = 0x03
 _NOT_PORTABLE: Final = 0x04
-_MORE_RATES: Final = 0x08
+_ADAPTED: Final = 0x08
 _RESERVED_FLAGS: Final = 0xF0
 
 _CRC: Final = struct.Struct("<I")
-_RATE: Final = struct.Struct("<H")
+_NUMBER: Final = struct.Struct("<H")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Header:
     width, height: pixels, 1 to 2**31 - 1. model_id: 4 bytes. rate: rate parameter, 0 to 65535.
     tile_log2: 6 to 15 for square tiles of that power of two, 0 for one tile over the whole image.
     portable: False when only the machine that wrote the file is sure to decode it.
-    extra_rates: up to 255 further rate parameters, each 0 to 65535.
+    adaptation: up to 255 numbers, 0 to 65535, that fit the model to the picture.
     """
 
     width: int
@@ -45,7 +45,7 @@ class Header:
     rate: int
     tile_log2: int = 0
     portable: bool = True
-    extra_rates: tuple[int, ...] = ()
+    adaptation: tuple[int, ...] = ()
     version: int = VERSION
 
     @property
@@ -83,8 +83,8 @@ def read_header(data: bytes) -> Header:
 def check_header(header: Header) -> None:
     """Raise ValueError when a field is out of range, which is an error of the caller."""
     sides = 1 <= header.width <= MAX_SIDE and 1 <= header.height <= MAX_SIDE
-    rates = all(0 <= rate <= 0xFFFF for rate in (header.rate, *header.extra_rates))
-    if not sides or not rates or len(header.extra_rates) > 255 or header.layout not in LAYOUTS:
+    numbers = all(0 <= n <= 0xFFFF for n in (header.rate, *header.adaptation))
+    if not sides or not numbers or len(header.adaptation) > 255 or header.layout not in LAYOUTS:
         raise ValueError(f"a field of the header is out of range: {header}")
     if len(header.model_id) != 4 or header.version != VERSION:
         raise ValueError(f"the model id must have 4 bytes and the version be {VERSION}: {header}")
@@ -96,13 +96,13 @@ def write_header(header: Header) -> bytes:
     """Return the bytes of a header whose fields ``check_header`` accepts."""
     flags = LAYOUTS.index(header.layout)
     flags |= 0 if header.portable else _NOT_PORTABLE
-    flags |= _MORE_RATES if header.extra_rates else 0
+    flags |= _ADAPTED if header.adaptation else 0
     body = MAGIC + bytes((VERSION, flags)) + header.model_id
     body += write_varint(header.width) + write_varint(header.height)
-    body += _RATE.pack(header.rate) + bytes((header.tile_log2,))
-    if header.extra_rates:
-        body += bytes((len(header.extra_rates),))
-        body += b"".join(_RATE.pack(rate) for rate in header.extra_rates)
+    body += _NUMBER.pack(header.rate) + bytes((header.tile_log2,))
+    if header.adaptation:
+        body += bytes((len(header.adaptation),))
+        body += b"".join(_NUMBER.pack(n) for n in header.adaptation)
     return body + _CRC.pack(zlib.crc32(body))
 
 
@@ -127,11 +127,11 @@ def _parse_header(data: bytes) -> tuple[Header, int]:
     flags, model_id = data[4], data[5:9]
     width, position = read_varint(data, 9)
     height, position = read_varint(data, position)
-    (rate,) = _RATE.unpack_from(data, position)
+    (rate,) = _NUMBER.unpack_from(data, position)
     tile_log2 = data[position + 2]
     position += 3
     extra: tuple[int, ...] = ()
-    if flags & _MORE_RATES:
+    if flags & _ADAPTED:
         count = data[position]
         extra = struct.unpack_from(f"<{count}H", data, position + 1)
         position += 1 + 2 * count
@@ -146,7 +146,7 @@ def _parse_header(data: bytes) -> tuple[Header, int]:
         raise DamagedError(f"the header states an impossible size of {width} by {height} pixels")
     if tile_log2 and tile_log2 not in TILE_LOG2_RANGE:
         raise DamagedError(f"the header states an impossible tile size of 2**{tile_log2} pixels")
-    if flags & _MORE_RATES and not extra:
+    if flags & _ADAPTED and not extra:
         raise DamagedError("the header announces further rate parameters but holds none")
     layout = LAYOUTS[flags & _LAYOUT_MASK]
     portable = not flags & _NOT_PORTABLE

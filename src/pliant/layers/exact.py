@@ -36,10 +36,11 @@ class RateVector:
 
     Args:
         rate: (B,) integers in [0, RATE_MAX].
+        adaptation: (B, n) integers that fit a model to each picture, see `ImageModel.fitted`.
     """
 
-    def __init__(self, rate: Tensor) -> None:
-        self.rate = rate
+    def __init__(self, rate: Tensor, adaptation: Tensor | None = None) -> None:
+        self.rate, self.adaptation = rate, adaptation
         self.anchor = torch.div(rate, RATE_UNIT, rounding_mode="floor").long()
         self.position = (rate - self.anchor * RATE_UNIT).double()
         self._next, self._fraction = self.anchor + 1, (self.position / RATE_UNIT)[:, None]

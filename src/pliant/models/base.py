@@ -44,6 +44,7 @@ class ImageModel(nn.Module):
         strength: of rate when the encoder chooses symbols, see `Step.choose`.
         restoration: what improves the picture after the synthesis, if the model has it.
         starts_from_photos: whether `start_from_photos` does something.
+        adaptations: numbers that fit the model to a picture, from -32768 to 32767; 0: none.
     """
 
     multiple: int = 64
@@ -53,6 +54,7 @@ class ImageModel(nn.Module):
     lossless: bool = False
     strength: float = 1.0
     starts_from_photos: bool = False
+    adaptations: int = 0
 
     def __init__(
         self,
@@ -76,6 +78,10 @@ class ImageModel(nn.Module):
             image, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate"
         )
 
+    def fitted(self, latents: Sequence[Tensor], rate: RateVector) -> RateVector:
+        """The rate with the adaptation that suits pictures of these latents; encoders choose it."""
+        return rate
+
     def scale(self, latents: Sequence[Tensor], rate: RateVector) -> list[Tensor]:
         """Latents to the units of their symbols."""
         return [y / step for y, step in zip(latents, self.gains.steps(rate), strict=True)]
@@ -84,9 +90,13 @@ class ImageModel(nn.Module):
         """Symbols to latents."""
         return self.gains.dequantise(symbols, rate)
 
+    def synthesised(self, symbols: Sequence[Tensor], rate: RateVector) -> Tensor:
+        """Symbols to the picture (B, 3, H, W) in 0..255, neither restored nor clamped."""
+        return self.transform.synthesis(self.unscale(symbols, rate))
+
     def decoded(self, symbols: Sequence[Tensor], rate: RateVector) -> Tensor:
         """Symbols to the picture (B, 3, H, W) in 0..255, not yet clamped."""
-        picture = self.transform.synthesis(self.unscale(symbols, rate))
+        picture = self.synthesised(symbols, rate)
         return picture if self.restoration is None else self.restoration(picture, rate)
 
     @property
@@ -110,7 +120,9 @@ class ImageModel(nn.Module):
         """Estimated bits (B,) and the decoded picture of a padded batch."""
         size = (image.shape[2], image.shape[3])
         with torch.no_grad():
-            latents = self.scale(self.transform.analysis(image), rate)
+            latents = self.transform.analysis(image)
+            rate = self.fitted(latents, rate)
+            latents = self.scale(latents, rate)
         total, parts = bits(self.prior, latents, size, rate, strength)
         return total, self.decoded(self.prior.merge(parts, size), rate)
 

@@ -74,7 +74,9 @@ class RateLoss(BalancedLoss):
         vector = RateVector(rate)
         size = (image.shape[2], image.shape[3])
         with torch.no_grad():
-            latents = model.scale(model.transform.analysis(image), vector)
+            latents = model.transform.analysis(image)
+            vector = model.fitted(latents, vector)
+            latents = model.scale(latents, vector)
         total, _ = walk.bits(model.prior, latents, size, vector, strength)
         bpp = total / (size[0] * size[1])
         return (bpp / self._smooth(bpp, rate).to(bpp).clamp(min=1e-6)).mean()
@@ -88,10 +90,12 @@ class RestorationLoss(BalancedLoss):
         vector = RateVector(rate)
         size = (image.shape[2], image.shape[3])
         with torch.no_grad():
-            latents = model.scale(model.transform.analysis(image), vector)
+            latents = model.transform.analysis(image)
+            vector = model.fitted(latents, vector)
+            latents = model.scale(latents, vector)
             _, parts = walk.bits(model.prior, latents, size, vector, self.recipe.strength)
             symbols = model.prior.merge(parts, size)
-            plain = model.transform.synthesis(model.unscale(symbols, vector))
+            plain = model.synthesised(symbols, vector)
             before = (plain - image).square().mean((1, 2, 3))
         assert model.restoration is not None
         after = (model.restoration(plain, vector) - image).square().mean((1, 2, 3))

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pliant.layers.lifting import CDF97, CDF97_SCALE, merge_2d, split_2d
+from pliant.transforms.colour import turned
 
 LEVELS = 5
 MULTIPLE = 2 ** (LEVELS + 1)
@@ -41,16 +41,21 @@ class PyramidTransform(nn.Module):
 
     def analysis(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in 0..255, H and W multiples of 64, to latents in pixel units."""
-        low = F.conv2d(image.float() - 128.0, self.colour[:, :, None, None])
+        low = turned(image.float() - 128.0, self.colour)
         latents: list[Tensor] = []
         for level in range(LEVELS):
             low, details = split_2d(low, self.taps[level].unbind(), self.scale[level])
             latents.insert(0, details)
         return [low, *latents]
 
-    def synthesis(self, latents: Sequence[Tensor]) -> Tensor:
-        """Inverse of `analysis`, up to float rounding: (B, 3, H, W), not yet clamped."""
+    def synthesis(self, latents: Sequence[Tensor], turn: Tensor | None = None) -> Tensor:
+        """Inverse of `analysis`, up to float rounding: (B, 3, H, W), not yet clamped.
+
+        Args:
+            turn: (B, 3, 3) rotation of colours that the latents went through; None for none.
+        """
         low = latents[0]
         for level, details in zip(range(LEVELS - 1, -1, -1), latents[1:], strict=True):
             low = merge_2d(low, details, self.taps[level].unbind(), self.scale[level])
-        return F.conv2d(low, torch.linalg.inv(self.colour)[:, :, None, None]) + 128.0
+        colour = self.colour if turn is None else turn @ self.colour
+        return turned(low, torch.linalg.inv(colour)) + 128.0
