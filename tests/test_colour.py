@@ -38,12 +38,24 @@ def test_rotations_are_products_of_plane_rotations() -> None:
     for angles, matrix in zip(ANGLES.tolist(), found, strict=True):
         expected = np.eye(3)
         for (i, j), n in zip(((1, 2), (0, 2), (0, 1)), angles, strict=True):
-            c, s = np.cos(n * np.pi / 8192), np.sin(n * np.pi / 8192)
+            angle = 2 * np.arctan(n / 4096)
+            c, s = np.cos(angle), np.sin(angle)
             plane = np.eye(3)
             plane[[i, j], [i, j]], plane[i, j], plane[j, i] = c, s, -s
             expected = plane @ expected
         assert np.allclose(matrix, expected, atol=1e-6)
     assert np.array_equal(found[0], np.eye(3))
+
+
+def test_integers_turn_and_come_back() -> None:
+    latent = torch.randint(-600, 600, (3, 9, 8, 10), generator=torch.Generator().manual_seed(1))
+    latent = latent.float()
+    found = colour.turned_exactly(latent, ANGLES)
+    assert torch.equal(found, found.round())
+    assert torch.equal(found[0], latent[0])
+    assert torch.equal(colour.turned_exactly(found, ANGLES, back=True), latent)
+    # each of nine roundings may be off by half, and is carried on
+    assert float((found - colour.turned(latent, colour.rotation(ANGLES))).abs().max()) < 8
 
 
 def test_the_search_undoes_a_rotation() -> None:

@@ -15,25 +15,26 @@ import torch
 from torch import Tensor
 
 ANGLES = 3  # turns of (second, third), (first, third) and (first, second) colour, in this order
-UNIT = math.pi / 2**13  # of an angle, radians
+ONE = 4096  # an angle is sent as the tangent of its half, in units of 1 / ONE
 _PAIRS = ((1, 2), (0, 2), (0, 1))
 _BLOCK = 8  # samples of a band
 _BLOCKS = 1500  # that are looked at, spread evenly
-_STEPS = tuple(math.pi / 2**n for n in (5, 7, 9, 11, 13))  # of the search
-_REACH = 8  # steps to both sides
+_STEPS = (256, 64, 16, 4, 1)  # of the search
+_REACH = 8  # steps to both sides: 53 degrees at first
 _WORTH = 4 * 8 * (1 + 2 * ANGLES)  # bits that must be saved: four times what angles take
 
 
 def rotation(angles: Tensor) -> Tensor:
-    """(B, 3) integers in `UNIT` to rotations (B, 3, 3), rows being the new colours."""
-    turned = torch.eye(3, dtype=torch.float64, device=angles.device).expand(len(angles), 3, 3)
+    """(B, 3) tangents of half angles in 1 / ONE to rotations (B, 3, 3), rows being new colours."""
+    whole = torch.eye(3, dtype=torch.float64, device=angles.device).expand(len(angles), 3, 3)
     for number, (i, j) in enumerate(_PAIRS):
-        angle = angles[:, number].double() * UNIT
+        t = angles[:, number].double() / ONE
         turn = torch.eye(3, dtype=torch.float64, device=angles.device).repeat(len(angles), 1, 1)
-        turn[:, i, i] = turn[:, j, j] = angle.cos()
-        turn[:, i, j], turn[:, j, i] = angle.sin(), -angle.sin()
-        turned = turn @ turned
-    return turned.float()
+        turn[:, i, i] = turn[:, j, j] = (1 - t * t) / (1 + t * t)
+        turn[:, i, j] = 2 * t / (1 + t * t)
+        turn[:, j, i] = -turn[:, i, j]
+        whole = turn @ whole
+    return whole.float()
 
 
 def turned(latent: Tensor, turn: Tensor) -> Tensor:
@@ -41,9 +42,38 @@ def turned(latent: Tensor, turn: Tensor) -> Tensor:
     return torch.matmul(turn, latent.reshape(len(latent), 3, -1)).view_as(latent)
 
 
+def turned_exactly(latent: Tensor, angles: Tensor, back: bool = False) -> Tensor:
+    """`turned` by integers (B, 3) for latents of integers, which come back with `back`.
+
+    Each turn is three lifting steps (Bruekers and van den Enden, "New Networks for Perfect
+    Inversion and Perfect Reconstruction", 1992), with factors that every machine rounds alike.
+    """
+    colours = list(latent.unflatten(1, (3, -1)).unbind(1))
+    lifts = [lift for number, pair in enumerate(_PAIRS) for lift in _lifts(pair, angles[:, number])]
+    for i, j, factor in reversed(lifts) if back else lifts:
+        change = (colours[j] * factor).round()
+        colours[i] = colours[i] - change if back else colours[i] + change
+    return torch.stack(colours, 1).flatten(1, 2)
+
+
+def _lifts(pair: tuple[int, int], tangents: Tensor) -> list[tuple[int, int, Tensor]]:
+    """(changed colour, other colour, factor (B, 1, 1, 1)) of the three steps of a turn."""
+    whole = [int(t) for t in tangents.tolist()]
+    sines = [_rounded(2 * t * ONE * ONE, ONE * ONE + t * t) for t in whole]
+    tangent, sine = (
+        torch.tensor(n, device=tangents.device).view(-1, 1, 1, 1) / ONE for n in (whole, sines)
+    )
+    i, j = pair
+    return [(i, j, tangent), (j, i, -sine), (i, j, tangent)]
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
 @torch.no_grad()
 def suitable(details: Sequence[Tensor], noise: Tensor) -> Tensor:
-    """The angles (B, 3) that suit pictures, integers in `UNIT`; zeros where turning gains nothing.
+    """The angles (B, 3) that suit pictures, see `rotation`; zeros where turning gains nothing.
 
     Args:
         details: (B, 9, h, w) bands of each level, colour-major, in levels of pixels.
@@ -61,7 +91,7 @@ def _one(details: list[Tensor], noise: float) -> list[int]:
     for step in _STEPS:
         for number in range(ANGLES):
             tried = best.repeat(len(offsets), 1)
-            tried[:, number] += offsets * (step / UNIT)
+            tried[:, number] += offsets * step
             found, at = _cost(tried, products, noise).min(0)
             if float(found) < least:
                 least, best = float(found), tried[at]
