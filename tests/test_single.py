@@ -8,13 +8,17 @@ import pytest
 import torch
 from small_priors import SIZE, latents_of, vector
 from small_zoo import loaded, make
+from torch import nn
 
 from pliant import container
 from pliant.codec import Codec
 from pliant.layers import int8
 from pliant.layers.quantize import UnitGains
+from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.models.weights import self_check
 from pliant.priors import walk
+from pliant.priors.checkerboard import CheckerboardPrior
+from pliant.priors.factorized import FactorizedPrior
 from pliant.priors.hyperprior import HyperPrior
 from pliant.priors.single import SingleRate
 from pliant.units import RATE_MAX
@@ -61,3 +65,37 @@ def test_int8_kernels_give_the_same_walk(name: str) -> None:
     model.dtype = torch.uint8
     assert model.dtype == torch.uint8
     assert self_check(model) == expected
+
+
+@pytest.mark.parametrize("kind", [FactorizedPrior, HyperPrior, CheckerboardPrior])
+def test_exact_priors_expect_what_they_are_told(kind: Any) -> None:
+    """Every step then has the table of its channel's scale, for symbols that say nothing."""
+    y, z = torch.logspace(-3, 4, 8, base=2), torch.logspace(-5, 2, 6, base=2)
+    if kind is FactorizedPrior:
+        prior, scales = kind(8, 16), [y]
+    else:
+        prior, scales = kind(8, 6, 16), [z, y]
+        for parameter in prior.synthesis.parameters():
+            nn.init.zeros_(parameter)
+    prior.expect(*scales)
+    schedule = prior.schedule((64, 64), vector(700))
+    step = next(schedule)
+    expected = [scales[0]] if kind is FactorizedPrior else [z, y, y]
+    for number, scale in enumerate(expected):
+        wanted = 22.5 + 5 * scale.clamp(min=2**-4.5).log2()  # index 22.5 is a scale of one step
+        planes = step.index.shape[1] // len(scale)
+        error = step.index[0, :, 0, 0] - wanted.repeat(planes)
+        assert float(error.abs().max()) <= 0.8  # a bias comes in half indices
+        if number + 1 < len(expected):
+            step = schedule.send(torch.zeros_like(step.index))
+
+
+def test_models_expect_photos_before_they_are_trained(photo: Any) -> None:
+    torch.manual_seed(1)
+    model = MeanScaleHyperpriorModel(8, 12, exact=True)
+    image = torch.from_numpy(photo[:192, :256].copy()).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        before, _ = model.round_trip(image, vector(0), 0.0)
+        model.start_from_photos(image, 0.01)
+        after, _ = model.round_trip(image, vector(0), 0.0)
+    assert float(after) < 0.8 * float(before)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from pliant.models.single import SingleRateModel
 from pliant.priors.density import DensityPrior
 from pliant.priors.factorized import FactorizedPrior
@@ -21,8 +19,6 @@ class FactorizedModel(SingleRateModel):
         stages: how often the size is halved; 4 as published.
     """
 
-    starts_from_photos = True
-
     def __init__(
         self,
         width: int = 128,
@@ -34,7 +30,3 @@ class FactorizedModel(SingleRateModel):
         prior = (FactorizedPrior if exact else DensityPrior)(channels, 1 << stages)
         scale = EXACT_SCALE if exact else 1.0
         super().__init__(Autoencoder(width, channels, None, rectified, scale, stages), prior, 1)
-
-    def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:
-        """See `ImageModel`: an exact prior expects what the transform gives."""
-        self.expect(image)

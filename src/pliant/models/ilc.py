@@ -23,8 +23,6 @@ class IlcModel(SingleRateModel):
         exact: the exact prior instead of learnt densities.
     """
 
-    starts_from_photos = True
-
     def __init__(
         self,
         widths: Sequence[int] = (128, 256, 1024),

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from pliant.entropy.tables import Tables
-from pliant.layers.quantize import SCALES_PER_OCTAVE, UnitGains
+from pliant.layers.quantize import UnitGains
 from pliant.models.base import ImageModel
+from pliant.priors.checkerboard import CheckerboardPrior
 from pliant.priors.factorized import FactorizedPrior
+from pliant.priors.hyperprior import HyperPrior
 from pliant.priors.single import SingleRate
 from pliant.priors.tabled import PublishedPrior
-
-LEAST_MAGNITUDE = 2**-4.5  # in steps: the smallest scale that has a table
 
 
 class SingleRateModel(ImageModel):
@@ -25,6 +25,7 @@ class SingleRateModel(ImageModel):
     """
 
     single_rate = True
+    starts_from_photos = True
     strength = 0.0
 
     def __init__(self, transform: nn.Module, prior: nn.Module, latents: int) -> None:
@@ -33,13 +34,16 @@ class SingleRateModel(ImageModel):
         super().__init__(transform, wrapped, [], gains=UnitGains(latents))
         self.portable = self.integral = not published
 
+    def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:
+        """See `ImageModel`: an exact prior expects what the transform gives."""
+        self.expect(image)
+
     @torch.no_grad()
     def expect(self, image: Tensor) -> None:
-        """Lets an exact factorised prior expect what the transform makes of photos (B, 3, H, W)."""
-        if isinstance(self.prior, SingleRate) and isinstance(self.prior.inner, FactorizedPrior):
-            (latent,) = self.transform.analysis(image)
-            magnitude = latent.abs().mean((0, 2, 3)).clamp(min=LEAST_MAGNITUDE)
-            self.prior.inner.start(SCALES_PER_OCTAVE * magnitude.log2())
+        """Lets an exact prior expect what the transform makes of photos (B, 3, H, W)."""
+        inner = self.prior.inner if isinstance(self.prior, SingleRate) else None
+        if isinstance(inner, FactorizedPrior | HyperPrior | CheckerboardPrior):
+            inner.expect(*(y.abs().mean((0, 2, 3)) for y in self.transform.analysis(image)))
 
     def tables(self) -> Tables:
         """See `ImageModel`; published priors have their own."""

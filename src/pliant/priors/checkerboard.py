@@ -43,6 +43,12 @@ class CheckerboardPrior(nn.Module):
         # of activations: training may use bfloat16, coding uint8 where int8 kernels are exact
         self.dtype = torch.float32
 
+    def expect(self, side: Tensor, main: Tensor) -> None:
+        """Lets it expect values of these mean magnitudes, (channels,) of z and of y, in steps."""
+        self.side.expect(side)
+        for head in (self.anchors, self.others):
+            head.expect(main.repeat(len(A)))
+
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `walk.Prior`; `size` in multiples of 4 * factor."""
         side = yield self.side.step(size, rate)

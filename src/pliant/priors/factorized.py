@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from pliant.layers.exact import RateBias, RateVector
 from pliant.layers.integers import distribution
+from pliant.layers.quantize import SCALES_PER_OCTAVE
+from pliant.priors.surroundings import CORRECTION_UNIT
 from pliant.priors.walk import Schedule, Step
 
 INDEX_OF_ONE = 360.0  # 1/16 table indices: the Laplacian with a scale of one quantiser step
+_LEAST = 2**-4.5  # in steps: the smallest scale that has a table
 
 
 def laplace_step(mean: Tensor, scale: Tensor) -> Step:
@@ -24,10 +27,16 @@ def laplace_step(mean: Tensor, scale: Tensor) -> Step:
 
     Args:
         mean: (B, C, H, W) in 1/16 quantiser steps.
-        scale: (B, C, H, W) in 1/16 table indices (80 to the octave), 0 for a scale of one step.
+        scale: (B, C, H, W) in half table indices (ten to the octave), 0 for a scale of one step.
     """
-    index, mean = distribution(mean, scale, scale.new_full((1,), INDEX_OF_ONE))
+    start = scale.new_full((1,), INDEX_OF_ONE)
+    index, mean = distribution(mean, scale * CORRECTION_UNIT, start)
     return Step(index=index, mean=mean)
+
+
+def sums_for(scales: Tensor) -> Tensor:
+    """What a network, or its biases alone, must say for scales in steps."""
+    return SCALES_PER_OCTAVE * scales.clamp(min=_LEAST).log2() / CORRECTION_UNIT
 
 
 class FactorizedPrior(nn.Module):
@@ -41,15 +50,15 @@ class FactorizedPrior(nn.Module):
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__()
         self.channels, self.factor = channels, factor
-        # 1.0 is a quantiser step in one and a table index in the other: 16 integers, as ONE says
+        # 1.0 is a quantiser step in one and eight table indices in the other: 16 integers
         self.mean = RateBias(channels, 0)
         self.scale = RateBias(channels, 0)
         self.dtype = torch.float32  # there are no activations: it has no effect
 
     @torch.no_grad()
-    def start(self, indices: Tensor) -> None:
-        """Sets the scales: table indices (ANCHORS, channels), 0 for a scale of one step."""
-        self.scale.anchors[0] = indices
+    def expect(self, scales: Tensor) -> None:
+        """Lets it expect values of these mean magnitudes, in steps: (channels,) or per anchor."""
+        self.scale.anchors[0] = sums_for(scales)
 
     def step(self, size: tuple[int, int], rate: RateVector) -> Step:
         """The only step of a picture of padded `size` (height, width)."""

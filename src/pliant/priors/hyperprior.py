@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from pliant.layers.exact import ExactHead, ExactLayer, RateVector
 from pliant.layers.integers import signed_planes
-from pliant.priors.factorized import FactorizedPrior, laplace_step
+from pliant.priors.factorized import FactorizedPrior, laplace_step, sums_for
 from pliant.priors.walk import Schedule, Step
 
 
@@ -54,10 +54,10 @@ class LaplaceHead(nn.Module):
         self.head = ExactHead(width, 2 * planes if means else planes)
 
     @torch.no_grad()
-    def start(self, indices: Tensor) -> None:
-        """Sets the scales that biases say alone: table indices (ANCHORS, planes), 0 for a step."""
+    def expect(self, scales: Tensor) -> None:
+        """Lets biases alone expect values of these mean magnitudes (planes,), in steps."""
         anchors = self.head.bias.anchors
-        anchors[0, :, anchors.shape[2] - indices.shape[1] :] = indices
+        anchors[0, :, anchors.shape[2] - scales.shape[-1] :] = sums_for(scales)
 
     def forward(self, x: Tensor, rate: RateVector) -> Step:
         out = self.head(x, rate)
@@ -87,6 +87,11 @@ class HyperPrior(nn.Module):
         self.head = LaplaceHead(width, channels, means)
         # of activations: training may use bfloat16, coding uint8 where int8 kernels are exact
         self.dtype = torch.float32
+
+    def expect(self, side: Tensor, main: Tensor) -> None:
+        """Lets it expect values of these mean magnitudes, (channels,) of z and of y, in steps."""
+        self.side.expect(side)
+        self.head.expect(main)
 
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `walk.Prior`; `size` in multiples of 4 * factor."""

@@ -18,7 +18,6 @@ from pliant.layers.anchor_gains import AnchorGains
 from pliant.layers.cells import A
 from pliant.layers.exact import ExactLayer, RateVector
 from pliant.layers.integers import round_clamp, signed_planes
-from pliant.layers.quantize import SCALES_PER_OCTAVE
 from pliant.priors.centred import CentredStep
 from pliant.priors.factorized import FactorizedPrior
 from pliant.priors.halves import merge, split, whole
@@ -134,14 +133,14 @@ class SlicePrior(nn.Module):
     def start(self, scales: Sequence[Tensor]) -> None:
         """Expects symbols of these scales (ANCHORS, C), per slice, whatever is known of others."""
         for number, scale in enumerate(scales):
-            indices = SCALES_PER_OCTAVE * scale.log2().repeat(1, len(A))
+            expected = scale.repeat(1, len(A))
             net = self.nets[number]
             assert isinstance(net, SliceNet)
-            net.others.start(indices)
+            net.others.expect(expected)
             if number:
-                net.anchors.start(indices)
+                net.anchors.expect(expected)
             else:
-                self.start_step.start(indices)
+                self.start_step.expect(expected)
 
     def _inputs(self, number: int, values: list[Tensor], state: Tensor) -> Tensor:
         """What a slice tells the next one: its values and its state, on that one's grid."""
