@@ -212,16 +212,20 @@ def _target(
 
 
 def _check_jobs(jobs: Sequence[Job], console: Console) -> None:
+    sources = {os.path.realpath(job.source) for job in jobs if job.source != STREAM}
     seen: dict[str, str] = {}
     for source, target in jobs:
+        place = os.path.realpath(target)
         if target == STREAM:
             if console.json:
                 raise UsageError("the image and --json cannot both go to standard output")
             if sys.stdout.isatty():
                 raise UsageError("image data is not written to a terminal; name a file with -o")
-        elif target in seen:
-            raise UsageError(f"{seen[target]} and {source} would both be written to {target}")
-        seen[target] = source
+        elif place in seen:
+            raise UsageError(f"{seen[place]} and {source} would both be written to {target}")
+        elif place in sources:
+            raise UsageError(f"{target} cannot be both input and output")
+        seen[place] = source
 
 
 @contextlib.contextmanager
