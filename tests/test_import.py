@@ -214,8 +214,10 @@ def test_the_registry_keeps_its_own_models(saved: Callable[..., Path], folder: P
     assert registry.entry("mine").sha256 == good["sha256"]
     assert registry.entry("pyramid").sha256 != good["sha256"]
     assert registry.by_id(bytes.fromhex(good["sha256"][:8])).name == "mine"
-    with pytest.raises(UsageError, match=r"there is no model 'strange'.*mine$"):
+    with pytest.raises(UsageError, match=r"there is no model 'strange'.*mine \(") as caught:
         registry.entry("strange")
+    assert "--all" in str(caught.value)
+    assert "msinn" not in str(caught.value)  # it has no weights
 
 
 class Evil:
