@@ -129,8 +129,15 @@ def test_failures_give_exit_code_1_and_the_rest(
     reports: Reports, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("photos", "broken.png").write_text("no image")
+    whole = Path("photos", "one.png").read_bytes()
+    Path("photos", "torn.png").write_bytes(whole[: len(whole) // 2])
+    os.mkdir("photos/folder.png")
     assert main(["eval", "photos", *TWO]) == 1
-    assert "error: broken.png: UnidentifiedImageError" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "error: broken.png: this is not an image in a format" in said
+    assert "error: torn.png: the image cannot be decoded: image file is truncated" in said
+    assert "error: folder.png: cannot be read: Is a directory" in said
+    assert "Error:" not in said
     assert len(reports[0][1]) == 12
 
 

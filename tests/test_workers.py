@@ -43,8 +43,12 @@ def test_errors_come_back_as_one_sentence(worker: Worker) -> None:
     for caller in (worker, here):
         with pytest.raises(DamagedError, match=r"^torn$"):
             caller(fail, DamagedError("torn"))
-        with pytest.raises(PliantError, match=r"^ValueError: two lines$"):
+        with pytest.raises(PliantError, match=r"^unexpected failure: two lines$"):
             caller(fail, ValueError("two\n  lines"))
+        with pytest.raises(PliantError, match=r"^unexpected failure: no reason is given$"):
+            caller(fail, AssertionError())
+        with pytest.raises(PliantError, match=r"^a\.png: Permission denied$"):
+            caller(fail, PermissionError(13, "Permission denied", "a.png"))
         with pytest.raises(LimitError, match="memory"):
             caller(fail, MemoryError())
 

@@ -35,3 +35,11 @@ class MissingError(PliantError):
     """Weights or an optional package are missing or are not the ones that were asked for."""
 
     exit_code = 5
+
+
+def reason_of(error: BaseException) -> str:
+    """Return on one line what an exception says, with the file that it is about."""
+    said = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        said = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return " ".join(said.split()) or "no reason is given"

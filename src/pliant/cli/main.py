@@ -17,7 +17,7 @@ from typing import NoReturn
 import pliant
 from pliant.cli import compare, data, decode, encode, eval, import_, info, models, train
 from pliant.cli.console import Console, standard_output
-from pliant.errors import PliantError
+from pliant.errors import PliantError, reason_of
 
 INTERRUPTED = 130
 
@@ -74,8 +74,7 @@ def _run(argv: Sequence[str] | None, console: Console) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:  # of a file that no command expects to be refused
-        about = "" if error.filename is None else f"{error.filename}: "
-        console.error(PliantError(f"{about}{error.strerror or error}"))
+        console.error(PliantError(reason_of(error)))
         return PliantError.exit_code
 
 

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
-from pliant.errors import LimitError, PliantError
+from pliant.errors import LimitError, PliantError, reason_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,9 +58,10 @@ def here(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         raise
     except MemoryError:
         raise LimitError("there is not enough memory for it") from None
-    except Exception as error:
-        sentence = " ".join(str(error).split())
-        raise PliantError(f"{type(error).__name__}: {sentence}") from error
+    except OSError as error:
+        raise PliantError(reason_of(error)) from error
+    except Exception as error:  # of a codec or metric of others, or a mistake of ours
+        raise PliantError(f"unexpected failure: {reason_of(error)}") from error
 
 
 class Worker:
