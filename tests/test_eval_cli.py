@@ -141,6 +141,25 @@ def test_failures_give_exit_code_1_and_the_rest(
     assert len(reports[0][1]) == 12
 
 
+def test_a_missing_folder_is_named(capsys: pytest.CaptureFixture[str], reports: Reports) -> None:
+    assert main(["eval", "nowhere", *TWO]) == 2
+    assert capsys.readouterr().err == "pliant: error: there is no folder nowhere\n"
+
+
+def test_more_workers_than_rows_are_not_made(
+    reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def crew(workers: int) -> Crew:
+        made.append(workers)
+        return Crew(0)
+
+    monkeypatch.setattr(run, "Crew", crew)
+    assert main(["eval", "photos", *TWO, "--workers", "1000000", "-o", "many"]) == 0
+    assert made == [2 * 2 * 3]  # codecs, pictures, qualities
+
+
 def test_an_unavailable_codec_disables_its_rows(
     reports: Reports, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

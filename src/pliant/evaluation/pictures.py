@@ -19,8 +19,10 @@ def images_in(folder: Path) -> list[Path]:
     """The image files of a folder in the order of their names.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or no folder.
     """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise UsageError(f"no images in {folder}")
