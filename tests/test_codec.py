@@ -412,6 +412,18 @@ def test_exchanged_tiles_are_noticed(warm: codec.Codec, photo: Any) -> None:
     assert warm.decode(resealed(data, tiles=(one, two, three))).pixels.shape == (64, 192, 3)
 
 
+def test_a_lack_of_memory_is_a_limit(warm: codec.Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    data = warm.encode(waves(20, 20))
+    monkeypatch.setattr(warm.model.transform, "analysis", exhausted)
+    monkeypatch.setattr(warm.model.transform, "synthesis", exhausted)
+    for work in (lambda: warm.encode(waves(20, 20)), lambda: warm.decode(data)):
+        with pytest.raises(LimitError, match="not enough memory"):
+            work()
+
+
 def test_limits_come_before_the_work(warm: codec.Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     data = warm.encode(waves(40, 50))
     monkeypatch.setenv("PLIANT_MAX_PIXELS", "1999")

@@ -117,7 +117,9 @@ def test_counts(text: str, value: int) -> None:
     assert parse_count(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "k", "-5", "0", "1.5x", "inf", "nan", "0.4", "1e999", "١k"])
+@pytest.mark.parametrize(
+    "text", ["", "k", "-5", "0", "1.5x", "inf", "nan", "0.4", "1e999", "1e19", "١k"]
+)
 def test_wrong_counts(text: str) -> None:
     with pytest.raises(UsageError, match="not a number"):
         parse_count(text)

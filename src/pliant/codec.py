@@ -23,7 +23,7 @@ from pliant import container, rate, tiles  # noqa: E402
 from pliant.alpha import decode_alpha, encode_alpha, fill_transparent  # noqa: E402
 from pliant.container import Container, Header  # noqa: E402
 from pliant.entropy import rans  # noqa: E402
-from pliant.errors import DamagedError, LimitError, MissingError  # noqa: E402
+from pliant.errors import DamagedError, LimitError, MissingError, enough_memory  # noqa: E402
 from pliant.header import write_header  # noqa: E402
 from pliant.image import Source, read  # noqa: E402
 from pliant.layers.exact import RateVector  # noqa: E402
@@ -75,14 +75,14 @@ class Codec:
 
         Raises:
             UsageError: more than one target or one out of range.
-            LimitError: a target cannot be met.
+            LimitError: a target cannot be met, or there is not enough memory.
         """
         if quality is bpp is size is psnr is None:
             quality = DEFAULT_QUALITY
         target = rate.Target(quality, bpp, size, psnr)
         target.check()
         picture = image if isinstance(image, Picture) else read(image)
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory():
             return self._encoded(picture, target, timings)
 
     def _encoded(
@@ -120,9 +120,9 @@ class Codec:
         content = codec._checked(data)
         header = content.header
         alpha = None
-        if header.has_alpha:
-            alpha = decode_alpha(content.alpha, header.width, header.height)
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory():
+            if header.has_alpha:
+                alpha = decode_alpha(content.alpha, header.width, header.height)
             pixels = codec._decode_pixels(content, timings)
         return Picture(pixels, alpha, content.icc, content.exif, content.xmp)
 
@@ -142,7 +142,7 @@ class Codec:
         Raises like `decode`.
         """
         codec = self._for(data)
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory():
             return codec._read_tiles(codec._checked(data), timings)
 
     def _for(self, data: bytes) -> Codec:

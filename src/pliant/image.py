@@ -82,7 +82,10 @@ def decoding() -> Iterator[None]:
     except UnidentifiedImageError:
         raise DamagedError("this is not an image in a format that Pillow reads") from None
     except Image.DecompressionBombError as error:
-        raise LimitError(f"Pillow refuses the image: {error}") from None
+        sentence = reason_of(error).removesuffix(".")
+        raise LimitError(
+            f"Pillow refuses the image: {sentence} (raise it with --max-pixels)"
+        ) from None
     except Exception as error:  # Pillow's decoders raise almost anything on damaged data
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -91,8 +94,10 @@ def decoding() -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     """Return what Pillow says, where it was meant for people."""
-    meant = isinstance(error, (OSError, SyntaxError, ValueError)) and str(error)
-    return reason_of(error) if meant else "its data are damaged"
+    meant = isinstance(error, (OSError, SyntaxError, ValueError))
+    if meant and error.args and isinstance(error.args[0], str) and error.args[0]:
+        return reason_of(error)
+    return "its data are damaged"
 
 
 def _from_stream(stream: IO[bytes], limits: Limits | None) -> Picture:

@@ -31,6 +31,7 @@ MACS_PER_PIXEL: Final = 25_000
 ALIGNMENT: Final = 64
 """Images are padded to a multiple of this many pixels in both directions."""
 
+_LARGEST_COUNT: Final = 10**18
 _SUFFIXES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -83,8 +84,8 @@ def check_limits(
     memory, work = predict_memory(header, demand), predict_work(header, demand)
     if memory > limits.memory:
         raise LimitError(
-            f"an image of {header.width} by {header.height} pixels in tiles of this size needs,"
-            f" with this model, about {memory / 2**20:.0f} MiB of memory; the limit is"
+            f"an image of {header.width} by {header.height} pixels in tiles of this size needs"
+            f" about {memory / 2**20:.0f} MiB of memory; the limit is"
             f" {limits.memory / 2**20:.0f} MiB (set PLIANT_MAX_MEMORY to change it)"
         )
     if work > limits.work:
@@ -135,7 +136,7 @@ def parse_count(text: str) -> int:
         count = int(float(number) * _SUFFIXES[suffix]) if number.isascii() else 0
     except (ValueError, OverflowError, KeyError):
         count = 0
-    if count < 1:
+    if not 1 <= count <= _LARGEST_COUNT:
         raise UsageError(f"{text!r} is not a number such as 40000, 120k or 1.5M")
     return count
 
