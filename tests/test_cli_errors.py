@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from cli_files import photo
 from PIL import Image
 
 from pliant.cli.main import main
-from pliant.header import MAX_SIDE, Header, write_header
+from pliant.container import read, write
+from pliant.errors import MissingError, UsageError
+from pliant.header import MAX_SIDE, Header, read_header, write_header
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -35,6 +38,15 @@ pytestmark = pytest.mark.usefixtures("stand_in")
         ["encode", "-", "-"],
         ["encode", "a.png", "sub/a.png", "-o", "out"],
         ["encode", "a.png", "a.jpg"],
+        ["encode", "a.png", "./a.png", "--force"],
+        ["encode", "a.png", "-o", "none/a.pli"],
+        ["decode", "a.png", "-o", "none/a.jpg"],
+        ["decode", "a.png", "a", "--force"],
+        ["compare", "a.png", "-o", "none/b.png"],
+        ["import", "a.png", "--name", "a", "-o", "a.png/models"],
+        ["train", "pyramid", ".", "--output", "a.png/run"],
+        ["info", "-", "-"],
+        ["eval", ".", "--codec", "jpeg", "-o", "a.png/run"],
         ["encode", "a.png", "b.png", "-o", "a.png"],
         ["encode", "a.png", "-o", "a.png"],
         ["encode", "a.png", "-o", "a.png", "--force"],
@@ -63,6 +75,41 @@ def test_missing_weights_are_5_and_end_the_run(capsys: pytest.CaptureFixture[str
     photo("b.png")
     assert main(["encode", "a.png", "b.png", "--model", "other"]) == 5
     assert capsys.readouterr().err.count("error") == 1
+
+
+def test_an_unknown_model_ends_the_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(name: str) -> fake_codec.Codec:
+        raise UsageError(f"there is no model {name}")
+
+    monkeypatch.setattr(sys.modules["pliant.codec"], "load", unknown)
+    photo("a.png")
+    photo("b.png")
+    assert main(["encode", "a.png", "b.png", "--model", "other"]) == 2
+    assert capsys.readouterr().err == "pliant: error: there is no model other\n"
+
+
+def test_a_file_of_a_missing_model_does_not_keep_others_from_being_decoded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo("a.png")
+    main(["encode", "a.png"])
+    whole = Path("a.pli").read_bytes()
+    content = read(whole)
+    other = replace(content, header=replace(content.header, model_id=b"gone"))
+    Path("0.pli").write_bytes(write(other))
+
+    def model_for(data: bytes) -> fake_codec.Codec:
+        if read_header(data).model_id == b"gone":
+            raise MissingError("the file needs another model")
+        return fake_codec.Codec()
+
+    monkeypatch.setattr(sys.modules["pliant.codec"], "model_for", model_for)
+    assert main(["decode", "0.pli", "a.pli", "-o", "out"]) == 1
+    assert os.listdir("out") == ["a.png"]
+    assert "error: 0.pli: the file needs another model" in capsys.readouterr().err
+    assert main(["decode", "0.pli"]) == 5
 
 
 def test_existing_targets_are_kept_without_force() -> None:
@@ -116,6 +163,37 @@ def test_out_of_memory_is_4(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_codec.Codec, "encode", exhausted)
     photo("a.png")
     assert main(["encode", "a.png"]) == 4
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory.")])
+def test_out_of_memory_beside_the_inputs_is_4_too(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("pliant.training.loop.main", exhausted)
+    assert main(["train", "pyramid", "photos"]) == 4
+    assert capsys.readouterr().err == "pliant: error: there is not enough memory for this\n"
+
+
+def test_a_package_that_cannot_be_loaded_is_5(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ImportError("libgomp.so.1:\ncannot open shared object file")
+
+    monkeypatch.setattr("pliant.training.loop.main", broken)
+    assert main(["train", "pyramid", "photos"]) == 5
+    said = capsys.readouterr().err
+    assert said.startswith("pliant: error: a package that this needs cannot be loaded: ")
+    assert said.count("\n") == 1
+
+
+def test_ours_is_the_pixel_limit_that_is_told_about(capsys: pytest.CaptureFixture[str]) -> None:
+    photo("a.png", (90, 70))
+    assert main(["encode", "a.png", "--max-pixels", "1k"]) == 4
+    assert "90 by 70 pixels is above the limit of 1000 pixels" in capsys.readouterr().err
 
 
 def test_a_refusal_that_no_command_expects_is_one_sentence(

@@ -17,9 +17,10 @@ from pliant import codec, container, tiles
 from pliant.container import Container
 from pliant.errors import DamagedError, LimitError, MissingError, UsageError
 from pliant.layers.exact import RateVector
-from pliant.limits import MACS_PER_PIXEL
+from pliant.limits import DEFAULT_DEMAND, MACS_PER_PIXEL, Demand
 from pliant.models import blocks
 from pliant.models.complexity import macs_per_pixel
+from pliant.models.memory import bytes_per_pixel
 from pliant.picture import Picture
 from pliant.priors import walk
 from pliant.units import RATE_MAX
@@ -248,15 +249,38 @@ def test_inputs_of_all_kinds_are_the_same_picture(warm: codec.Codec, photo: Any)
     assert codec.model_for(data) is codec.load()
 
 
-def test_the_work_of_a_published_model_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    light, dear = codec.Codec(loaded("exact factorized")), codec.Codec(loaded("cheng anchor"))
-    assert light.decoder_macs == MACS_PER_PIXEL
-    assert dear.decoder_macs == macs_per_pixel(dear.model)[1] != MACS_PER_PIXEL
+@pytest.mark.parametrize("name", ["exact factorized", "cheng anchor", "msinn"])
+def test_what_another_model_takes_is_counted(name: str) -> None:
+    model = codec.Codec(loaded(name)).model
+    expected = Demand(macs_per_pixel(model)[1], bytes_per_pixel(model), blocks.block_side(model))
+    assert codec.Codec(loaded(name)).demand == expected
+
+
+def test_what_the_default_model_takes_is_known(
+    warm: codec.Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its blocks too; in float32, of machines without the kernels, it takes more memory."""
+    assert blocks.block_side(warm.model) == DEFAULT_DEMAND.block_side
+    fast, slow = codec.Codec(warm.loaded), codec.Codec(warm.loaded)
+    monkeypatch.setattr(warm.model, "dtype", torch.float32)
+    assert slow.demand.bytes_per_pixel > DEFAULT_DEMAND.bytes_per_pixel
+    monkeypatch.setattr(warm.model, "dtype", torch.uint8)
+    assert fast.demand == DEFAULT_DEMAND
+
+
+@pytest.mark.parametrize("needed", ["operations", "memory"])
+def test_a_dearer_model_is_refused(monkeypatch: pytest.MonkeyPatch, needed: str) -> None:
+    dear = codec.Codec(loaded("cheng anchor"))
     data = dear.encode(waves(60, 50))
     assert dear.decode(data).pixels.shape == (60, 50, 3)
-    monkeypatch.setenv("PLIANT_MAX_PIXELS", "3000")  # 4 * 64 * 64 * MACS_PER_PIXEL
-    vars(dear)["decoder_macs"] = 4 * MACS_PER_PIXEL + 1
-    with pytest.raises(LimitError, match="operations"):
+    pixels = 64 * 64  # padded
+    if needed == "memory":
+        most = int(dear.demand.bytes_per_pixel * pixels) + 14 * pixels - 1
+        monkeypatch.setenv("PLIANT_MAX_MEMORY", str(most))
+    else:
+        monkeypatch.setenv("PLIANT_MAX_PIXELS", "3000")  # 4 * 64 * 64 * MACS_PER_PIXEL
+        vars(dear)["demand"] = Demand(macs_per_pixel=4 * MACS_PER_PIXEL + 1)
+    with pytest.raises(LimitError, match=needed):
         dear.decode(data)
 
 
@@ -386,6 +410,18 @@ def test_exchanged_tiles_are_noticed(warm: codec.Codec, photo: Any) -> None:
         with pytest.raises(DamagedError, match="do not match"):
             warm.decode(resealed(data, tiles=order))
     assert warm.decode(resealed(data, tiles=(one, two, three))).pixels.shape == (64, 192, 3)
+
+
+def test_a_lack_of_memory_is_a_limit(warm: codec.Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    data = warm.encode(waves(20, 20))
+    monkeypatch.setattr(warm.model.transform, "analysis", exhausted)
+    monkeypatch.setattr(warm.model.transform, "synthesis", exhausted)
+    for work in (lambda: warm.encode(waves(20, 20)), lambda: warm.decode(data)):
+        with pytest.raises(LimitError, match="not enough memory"):
+            work()
 
 
 def test_limits_come_before_the_work(warm: codec.Codec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,6 +240,11 @@ def test_a_missing_package_is_one_sentence(
     assert reasons["jpeg-420"] is None
 
 
+def test_a_model_without_weights_is_told_before_the_work() -> None:
+    with pytest.raises(MissingError, match="weights of the model msinn-8 are not installed"):
+        codecs.find("pliant:msinn-8")
+
+
 def test_pillow_without_a_format_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import features
 

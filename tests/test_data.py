@@ -34,6 +34,7 @@ def folder(tmp_path: Path) -> Path:
     Image.fromarray(noise(80, 70, 2)).save(inside / "b.jpg", quality=95)
     Image.fromarray(noise(70, 20, 3)).save(inside / "small.png")
     (inside / "broken.png").write_bytes(b"no picture")
+    (inside / "odd.ppm").write_bytes(b"P6 2jjPhooP999999999 7 255 ")
     (inside / "readme.txt").write_text("no picture")
     return tmp_path / "photos"
 
@@ -47,7 +48,7 @@ def test_photos_are_decoded_as_they_are(store: PhotoStore) -> None:
     assert store.shapes == [(100, 140), (80, 70)]
     assert store.lossless.tolist() == [True, False]
     assert np.array_equal(store.photo(0), noise(100, 140, 1))
-    assert [Path(name).name for name in store.unreadable] == ["broken.png"]
+    assert [Path(name).name for name in store.unreadable] == ["broken.png", "odd.ppm"]
 
 
 def test_photos_are_decoded_once(

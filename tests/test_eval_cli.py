@@ -129,9 +129,35 @@ def test_failures_give_exit_code_1_and_the_rest(
     reports: Reports, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("photos", "broken.png").write_text("no image")
+    whole = Path("photos", "one.png").read_bytes()
+    Path("photos", "torn.png").write_bytes(whole[: len(whole) // 2])
+    os.mkdir("photos/folder.png")
     assert main(["eval", "photos", *TWO]) == 1
-    assert "error: broken.png: UnidentifiedImageError" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "error: broken.png: this is not an image in a format" in said
+    assert "error: torn.png: the image cannot be decoded: image file is truncated" in said
+    assert "error: folder.png: cannot be read: Is a directory" in said
+    assert "Error:" not in said
     assert len(reports[0][1]) == 12
+
+
+def test_a_missing_folder_is_named(capsys: pytest.CaptureFixture[str], reports: Reports) -> None:
+    assert main(["eval", "nowhere", *TWO]) == 2
+    assert capsys.readouterr().err == "pliant: error: there is no folder nowhere\n"
+
+
+def test_more_workers_than_rows_are_not_made(
+    reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def crew(workers: int) -> Crew:
+        made.append(workers)
+        return Crew(0)
+
+    monkeypatch.setattr(run, "Crew", crew)
+    assert main(["eval", "photos", *TWO, "--workers", "1000000", "-o", "many"]) == 0
+    assert made == [2 * 2 * 3]  # codecs, pictures, qualities
 
 
 def test_an_unavailable_codec_disables_its_rows(

@@ -267,8 +267,8 @@ def test_what_fails_is_told_and_the_rest_goes_on(
     )
     sentences = list(map(str, errors))
     assert sentences[0] == "absent: it needs a package"
-    assert sentences[1].startswith("broken.png: UnidentifiedImageError: cannot identify")
-    assert sentences[2] == "moody at 5, c.png: RuntimeError: too round"
+    assert sentences[1] == "broken.png: this is not an image in a format that Pillow reads"
+    assert sentences[2] == "moody at 5, c.png: unexpected failure: too round"
     assert (
         sentences[3] == "shrinking at 2, a.png: decoded to shape (2, 2, 3) instead of (24, 20, 3)"
     )

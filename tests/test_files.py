@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pliant.errors import PliantError, UsageError
-from pliant.files import make_folder, output_file
+from pliant.files import check_folder, check_target, make_folder, output_file
 from pliant.image import Picture, save
 
 PICTURE = Picture(np.zeros((2, 2, 3), np.uint8))
@@ -102,6 +102,37 @@ def test_links_devices_folders_and_the_input_itself(folder: Path) -> None:
         pass
     with pytest.raises(PliantError, match="cannot write"), output_file(folder / "no" / "file"):
         pass
+
+
+@pytest.mark.parametrize("target", ["none/a", "none/deep/a", "file/a"])
+def test_a_missing_folder_is_known_beforehand(folder: Path, target: str) -> None:
+    (folder / "file").write_bytes(b"")
+    place = folder / target
+    with pytest.raises(UsageError, match=f"cannot write {place}: .*{place.parent}"):
+        check_target(place)
+    with pytest.raises(UsageError, match="folder"):
+        check_target(place, source=folder / "b")
+    (folder / "dangling").symlink_to(place)
+    with pytest.raises(UsageError, match="folder"):
+        check_target(folder / "dangling")
+    check_target(place, source=place.with_name("source"))  # which is missing too, and better said
+
+
+def test_a_folder_that_is_not_writable_is_known_beforehand(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_target(folder / "a", source=folder / "b")
+    check_folder(folder)
+    check_folder(folder / "new" / "deep")
+    assert not (folder / "new").exists()
+    monkeypatch.setattr(os, "access", lambda place, mode: str(place) != str(folder))
+    for check in (check_target, check_folder):
+        with pytest.raises(UsageError, match=f"{folder} is not writable"):
+            check(folder / "a")
+    check_target(os.devnull)
+    (folder / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match="file is not a folder"):
+        check_folder(folder / "file" / "below")
 
 
 def test_folders_are_made_or_refused_in_one_sentence(folder: Path) -> None:

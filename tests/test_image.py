@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -324,6 +325,43 @@ def test_unreadable_content_is_damage() -> None:
         read("no such file")
     with pytest.raises(UsageError, match="int"):
         read(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError("cut\noff"), "cut off"),
+        (SyntaxError("no chunk"), "no chunk"),
+        (ValueError(), "its data are damaged"),
+        (KeyError(7), "its data are damaged"),
+        (struct.error("unpack requires a buffer"), "its data are damaged"),
+    ],
+)
+@pytest.mark.parametrize("owner", ["Image.open", "ImageFile.ImageFile.load"])
+def test_whatever_pillow_raises_is_one_sentence(
+    owner: str, error: Exception, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise error
+
+    data = file(Image.new("RGB", (4, 4)))
+    monkeypatch.setattr(f"PIL.{owner}", broken)
+    with pytest.raises(DamagedError, match=f"^the image cannot be decoded: {sentence}$"):
+        read(data)
+
+
+def test_a_header_that_pillow_stumbles_over_is_damage() -> None:
+    with pytest.raises(DamagedError):
+        read(b"P6 2jjPhooP999999999 7 255 ")
+
+
+def test_a_file_that_cannot_be_read_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(OSError, match="Input/output"):
+        read(b"any")
 
 
 def test_limits_on_input(monkeypatch: pytest.MonkeyPatch) -> None:

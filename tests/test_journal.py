@@ -34,6 +34,14 @@ def test_records_come_back_in_order(tmp_path: Path) -> None:
     assert journal.load(path, Point) == points
 
 
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    point = Point(1, "\udcff.png")
+    journal.append(tmp_path / "journal", asdict(point))
+    assert journal.load(tmp_path / "journal", Point) == [point]
+    journal.write_csv(tmp_path / "csv", [asdict(point)])
+    assert (tmp_path / "csv").read_bytes() == b"x,y\n1,\\udcff.png\n"
+
+
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_a_torn_last_line_is_removed(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "journal"

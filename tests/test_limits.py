@@ -11,7 +11,10 @@ from pliant.container import read, read_header
 from pliant.errors import DamagedError, LimitError, UsageError
 from pliant.header import MAX_SIDE, Header, write_header
 from pliant.limits import (
+    BLOCK_SIDE,
+    BYTES_PER_PIXEL,
     MACS_PER_PIXEL,
+    Demand,
     Limits,
     check_limits,
     parse_count,
@@ -73,9 +76,38 @@ def test_predictions_grow_with_the_image_and_shrink_with_tiles() -> None:
 def test_a_dearer_model_may_decode_fewer_pixels() -> None:
     header = Header(4096, 4096, "RGB", b"abcd", 1, 10)
     work = 2 * MACS_PER_PIXEL * 4096**2
-    check_limits(header, Limits(work=work), macs_per_pixel=2 * MACS_PER_PIXEL)
+    check_limits(header, Limits(work=work), Demand(2 * MACS_PER_PIXEL))
     with pytest.raises(LimitError, match="operations"):
-        check_limits(header, Limits(work=work), macs_per_pixel=2 * MACS_PER_PIXEL + 1)
+        check_limits(header, Limits(work=work), Demand(2 * MACS_PER_PIXEL + 1))
+
+
+def test_a_model_of_more_memory_may_decode_fewer_pixels() -> None:
+    header = Header(4096, 4096, "RGB", b"abcd", 1, 10)
+    whole, block = 4096**2, 1024**2
+    limits = Limits(memory=14 * whole + 900 * block)
+    check_limits(header, limits, Demand(bytes_per_pixel=900, block_side=1024))
+    for demand in (
+        Demand(bytes_per_pixel=901, block_side=1024),
+        Demand(bytes_per_pixel=900, block_side=1088),
+        Demand(bytes_per_pixel=190, block_side=None),
+    ):
+        with pytest.raises(LimitError, match="PLIANT_MAX_MEMORY"):
+            check_limits(header, limits, demand)
+
+
+@pytest.mark.parametrize(
+    ("side", "log2", "expected"),
+    [
+        (2048, 0, 2048),  # one tile
+        (2048, 6, 2048),  # the transform takes it in one block, however small the tiles
+        (4096, 6, BLOCK_SIDE),
+        (4096, 11, 2048),
+        (4096, 0, 4096),
+    ],
+)
+def test_memory_is_that_of_the_largest_tile_or_block(side: int, log2: int, expected: int) -> None:
+    header = Header(side, side, "RGB", b"abcd", 1, log2)
+    assert predict_memory(header) == BYTES_PER_PIXEL * expected**2 + 14 * side**2
 
 
 @pytest.mark.parametrize(
@@ -85,7 +117,9 @@ def test_counts(text: str, value: int) -> None:
     assert parse_count(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "k", "-5", "0", "1.5x", "inf", "nan", "0.4", "1e999", "١k"])
+@pytest.mark.parametrize(
+    "text", ["", "k", "-5", "0", "1.5x", "inf", "nan", "0.4", "1e999", "1e19", "١k"]
+)
 def test_wrong_counts(text: str) -> None:
     with pytest.raises(UsageError, match="not a number"):
         parse_count(text)

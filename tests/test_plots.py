@@ -61,6 +61,11 @@ def test_axis_of_a_distance_points_down() -> None:
     assert bottom > 0.5 > 0.1 > top
 
 
+def test_a_title_is_no_formula(tmp_path: Path) -> None:
+    plots.rate_distortion([MEASURED], "psnr", tmp_path / "a.svg", "a$_{$", log_rate=True)
+    assert ">a$_{$</text>" in (tmp_path / "a.svg").read_text()
+
+
 def test_png_by_its_suffix(tmp_path: Path) -> None:
     plots.rate_distortion([MEASURED], "psnr", tmp_path / "plot.png", "Title", log_rate=True)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

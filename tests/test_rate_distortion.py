@@ -16,6 +16,7 @@ from small_zoo import build, config_of, make
 from torch import Tensor
 
 from pliant.codec import Codec
+from pliant.errors import DamagedError
 from pliant.layers.exact import RateVector
 from pliant.layers.quantize import symbol_bits
 from pliant.models import registry
@@ -153,3 +154,9 @@ def test_from_training_to_a_file(
     assert build(name).portable == codec.model.portable
     again = Codec(registry.load("tiny"))
     assert np.array_equal(again.decode(data).pixels, decoded)
+
+
+def test_a_damaged_photo_for_validation_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DamagedError, match=r"a\.png: this is not an image"):
+        validate.Validation(str(tmp_path))

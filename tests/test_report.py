@@ -194,6 +194,12 @@ def test_without_files_the_report_says_so(tmp_path: Path) -> None:
     assert "No crops: no kept files of b.png." in written[1].read_text()
 
 
+def test_names_that_are_no_text_make_a_report(tmp_path: Path) -> None:
+    odd = [replace(row, image="\udcff.png") for row in one_metric() if row.codec == ANCHOR]
+    page, *_ = report.write(tmp_path, odd, anchor=ANCHOR, images=tmp_path / "im\udcfe")
+    assert "im\\udcfe" in " ".join(ElementTree.fromstring(page.read_text()).itertext())
+
+
 def test_crops_may_be_left_out(tmp_path: Path) -> None:
     written = report.write(
         tmp_path, one_metric(), anchor=ANCHOR, images=tmp_path / "images", shown=()

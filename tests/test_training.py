@@ -22,6 +22,7 @@ from pliant.errors import PliantError, UsageError
 from pliant.models import registry, weights
 from pliant.models.pyramid import PyramidModel
 from pliant.training import checkpoint, export, loop, recipes, validate
+from pliant.training.journal import Journal
 from pliant.training.loop import Trainer, train
 from pliant.training.recipes import Recipe
 
@@ -185,6 +186,14 @@ def test_a_run_folder_holds_the_run(photo_folder: Path, tmp_path: Path) -> None:
     assert same(saved["average"], last["average"])
 
 
+def test_names_that_are_no_text_are_logged(tmp_path: Path) -> None:
+    for _ in range(2):
+        journal = Journal(tmp_path)
+        journal.note("left out: \udcff.png")
+        journal.close()
+    assert (tmp_path / "log.txt").read_text() == 2 * "left out: \\udcff.png\n"
+
+
 def test_without_matplotlib_there_is_a_sentence(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +287,12 @@ def test_command_line_refusals(
         (["pyramid", "--set", "batch=0"], "batch must be positive"),
         (["pyramid", "--set", "crop=100"], "crop must be a multiple of 64"),
         (["pyramid", "--set", "lowest_rate=5000"], "rates must rise"),
+        (["pyramid", "--set", "learning_rate=inf"], "learning_rate must be finite"),
+        (["pyramid", "--set", "strength=nan"], "strength must be finite"),
+        (["pyramid", "--set", "threads=-1"], "threads must be from 0"),
+        (["pyramid", "--set", "threads=9999"], "threads must be at most"),
+        (["pyramid", "--set", f"seed={2**40}"], "seed must be from 0"),
+        (["pyramid", "--set", "lossless_share=5"], "lossless_share must be from 0 to 1"),
         (["pyramid", "--set", "model=none"], "there is no model 'none'"),
         (["pyramid", "--device", "toaster"], "device 'toaster'"),
     ):

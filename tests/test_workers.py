@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,10 @@ def double(number: int) -> int:
 
 def fail(error: BaseException) -> None:
     raise error
+
+
+def warn(module: str) -> None:
+    warnings.warn_explicit(f"odd {module}", UserWarning, "file.py", 1, module)
 
 
 def die() -> None:
@@ -43,10 +48,22 @@ def test_errors_come_back_as_one_sentence(worker: Worker) -> None:
     for caller in (worker, here):
         with pytest.raises(DamagedError, match=r"^torn$"):
             caller(fail, DamagedError("torn"))
-        with pytest.raises(PliantError, match=r"^ValueError: two lines$"):
+        with pytest.raises(PliantError, match=r"^unexpected failure: two lines$"):
             caller(fail, ValueError("two\n  lines"))
+        with pytest.raises(PliantError, match=r"^unexpected failure: no reason is given$"):
+            caller(fail, AssertionError())
+        with pytest.raises(PliantError, match=r"^a\.png: Permission denied$"):
+            caller(fail, PermissionError(13, "Permission denied", "a.png"))
         with pytest.raises(LimitError, match="memory"):
             caller(fail, MemoryError())
+
+
+def test_odd_pictures_are_no_news(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
+    worker(warn, "PIL.Image")
+    worker(warn, "elsewhere")
+    said = capfd.readouterr().err
+    assert "odd PIL.Image" not in said
+    assert "odd elsewhere" in said
 
 
 def test_a_dead_worker_is_replaced(worker: Worker) -> None:

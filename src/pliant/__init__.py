@@ -5,10 +5,10 @@ The public names load on first use, so that ``import pliant`` and ``pliant --hel
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as `typing` says it, which is not worth the time of its import here
 if TYPE_CHECKING:
+    from typing import Any
+
     from pliant.codec import Codec, decode, encode, load
     from pliant.errors import DamagedError, LimitError, MissingError, PliantError, UsageError
     from pliant.pillow import register_pillow
@@ -50,6 +50,8 @@ def __getattr__(name: str) -> Any:
     """Load a public name from the module that defines it (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module 'pliant' has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -23,16 +23,17 @@ from pliant import container, rate, tiles  # noqa: E402
 from pliant.alpha import decode_alpha, encode_alpha, fill_transparent  # noqa: E402
 from pliant.container import Container, Header  # noqa: E402
 from pliant.entropy import rans  # noqa: E402
-from pliant.errors import DamagedError, LimitError, MissingError  # noqa: E402
+from pliant.errors import DamagedError, LimitError, MissingError, enough_memory  # noqa: E402
 from pliant.header import write_header  # noqa: E402
 from pliant.image import Source, read  # noqa: E402
 from pliant.layers.exact import RateVector  # noqa: E402
-from pliant.limits import MACS_PER_PIXEL, check_limits  # noqa: E402
+from pliant.limits import DEFAULT_DEMAND, Demand, check_limits  # noqa: E402
 from pliant.models import registry  # noqa: E402
-from pliant.models.blocks import analyse, padded, synthesise  # noqa: E402
+from pliant.models.blocks import analyse, block_side, padded, synthesise  # noqa: E402
 from pliant.models.blocks import to_pixels as to_pixels  # noqa: E402
 from pliant.models.blocks import to_tensor as to_tensor  # noqa: E402
 from pliant.models.complexity import macs_per_pixel  # noqa: E402
+from pliant.models.memory import bytes_per_pixel  # noqa: E402
 from pliant.picture import Picture  # noqa: E402
 from pliant.priors import walk  # noqa: E402
 from pliant.units import RATE_MAX  # noqa: E402
@@ -74,14 +75,14 @@ class Codec:
 
         Raises:
             UsageError: more than one target or one out of range.
-            LimitError: a target cannot be met.
+            LimitError: a target cannot be met, or there is not enough memory.
         """
         if quality is bpp is size is psnr is None:
             quality = DEFAULT_QUALITY
         target = rate.Target(quality, bpp, size, psnr)
         target.check()
         picture = image if isinstance(image, Picture) else read(image)
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory():
             return self._encoded(picture, target, timings)
 
     def _encoded(
@@ -119,17 +120,19 @@ class Codec:
         content = codec._checked(data)
         header = content.header
         alpha = None
-        if header.has_alpha:
-            alpha = decode_alpha(content.alpha, header.width, header.height)
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory():
+            if header.has_alpha:
+                alpha = decode_alpha(content.alpha, header.width, header.height)
             pixels = codec._decode_pixels(content, timings)
         return Picture(pixels, alpha, content.icc, content.exif, content.xmp)
 
     @functools.cached_property
-    def decoder_macs(self) -> float:
-        """Multiply-accumulates of the decoder per padded pixel, at most."""
-        # exact models are known to need no more, so the milliseconds of counting are saved
-        return MACS_PER_PIXEL if self.model.portable else macs_per_pixel(self.model)[1]
+    def demand(self) -> Demand:
+        """What decoding with this model takes, for the limits."""
+        if self.name == registry.DEFAULT and self.model.dtype == torch.uint8:
+            return DEFAULT_DEMAND  # the time of counting is saved where it matters most
+        work = macs_per_pixel(self.model)[1]
+        return Demand(work, bytes_per_pixel(self.model), block_side(self.model))
 
     def decode_symbols(
         self, data: bytes, *, timings: runtime.Timings | None = None
@@ -139,7 +142,7 @@ class Codec:
         Raises like `decode`.
         """
         codec = self._for(data)
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory():
             return codec._read_tiles(codec._checked(data), timings)
 
     def _for(self, data: bytes) -> Codec:
@@ -153,7 +156,7 @@ class Codec:
         """The content of a file that this model can decode within the limits."""
         content = container.read(data)
         header = content.header
-        check_limits(header, macs_per_pixel=self.decoder_macs)
+        check_limits(header, demand=self.demand)
         if header.model_id != self.loaded.entry.model_id:
             raise MissingError(f"the file needs the model {header.model_id.hex()}, not {self.name}")
         if header.rate > RATE_MAX:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+_MEMORY_IS_LACKING: Final = ("DefaultCPUAllocator", "out of memory")
+
 
 class PliantError(Exception):
     """Base of all errors that Pliant raises on purpose; the message is one clear sentence."""
@@ -35,3 +41,24 @@ class MissingError(PliantError):
     """Weights or an optional package are missing or are not the ones that were asked for."""
 
     exit_code = 5
+
+
+def reason_of(error: BaseException) -> str:
+    """Return on one line what an exception says, with the file that it is about."""
+    said = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        said = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return " ".join(said.split()) or "no reason is given"
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raise LimitError where memory is lacking inside, which torch says with a RuntimeError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(
+            words in str(error) for words in _MEMORY_IS_LACKING
+        ):
+            raise
+        raise LimitError("there is not enough memory for this") from error

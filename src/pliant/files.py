@@ -55,8 +55,10 @@ def check_target(
     force: bool = False,
     source: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Raise UsageError when the target is a folder, the source, or exists without ``force``.
+    """Raise UsageError when the target cannot be written, as far as can be told beforehand.
 
+    It is a folder, the source, exists without ``force``, or its folder is missing or not writable.
+    A folder in which the source should be too is no matter of the target's: the source is missing.
     Meant to be called before long work; ``output_file`` calls it again.
     """
     if os.path.isdir(target):
@@ -65,6 +67,22 @@ def check_target(
         raise UsageError(f"input and output are the same file: {os.fspath(target)}")
     if not force and os.path.isfile(target):
         raise UsageError(_exists(target))
+    if os.path.exists(target) and not os.path.isfile(target):
+        return  # a device or a pipe is written where it is
+    folder = os.path.dirname(os.path.realpath(target))
+    beside = source is not None and os.path.dirname(source) == os.path.dirname(target)
+    if os.path.isdir(folder) or not beside:
+        _check_writable(folder, target)
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Raise UsageError when a folder for output cannot be made or written to, without making it.
+
+    Meant to be called before long work.
+    """
+    path = Path(os.path.realpath(folder))
+    first = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+    _check_writable(str(first), folder)
 
 
 def make_folder(folder: str | os.PathLike[str]) -> None:
@@ -99,6 +117,18 @@ def _temporary(path: str) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _check_writable(folder: str, target: str | os.PathLike[str]) -> None:
+    if not os.path.lexists(folder):
+        reason = f"there is no folder {folder}"
+    elif not os.path.isdir(folder):
+        reason = f"{folder} is not a folder"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        reason = f"the folder {folder} is not writable"
+    else:
+        return
+    raise UsageError(f"cannot write {os.fspath(target)}: {reason}")
 
 
 def _same(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> bool:

@@ -5,15 +5,17 @@ Pixels come out upright: the EXIF orientation is applied and its tag reset to 1.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from typing import IO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from pliant.errors import DamagedError, LimitError, PliantError, UsageError
+from pliant.errors import DamagedError, LimitError, PliantError, UsageError, reason_of
 from pliant.export import FORMATS, format_for, save, to_pil
 from pliant.header import MAGIC
 from pliant.limits import Limits, check_pixels
@@ -21,7 +23,7 @@ from pliant.metadata import exif_of, upright, xmp_of
 from pliant.modes import NOTE_16_BIT, convert, reduce_16_bit
 from pliant.picture import Picture
 
-__all__ = ["FORMATS", "Picture", "Source", "format_for", "read", "save", "to_pil"]
+__all__ = ["FORMATS", "Picture", "Source", "decoding", "format_for", "read", "save", "to_pil"]
 
 Source = (
     str
@@ -66,18 +68,45 @@ def read(source: Source, limits: Limits | None = None) -> Picture:
     return _from_stream(source, limits)
 
 
+@contextlib.contextmanager
+def decoding() -> Iterator[None]:
+    """Raise in our words what Pillow raises while it opens or decodes an image.
+
+    DamagedError for content that is no readable image, LimitError for one that Pillow finds too
+    large; OSError passes when the file itself cannot be read.
+    """
+    try:
+        yield
+    except (PliantError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise DamagedError("this is not an image in a format that Pillow reads") from None
+    except Image.DecompressionBombError as error:
+        sentence = reason_of(error).removesuffix(".")
+        raise LimitError(
+            f"Pillow refuses the image: {sentence} (raise it with --max-pixels)"
+        ) from None
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged data
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DamagedError(f"the image cannot be decoded: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """Return what Pillow says, where it was meant for people."""
+    meant = isinstance(error, (OSError, SyntaxError, ValueError))
+    if meant and error.args and isinstance(error.args[0], str) and error.args[0]:
+        return reason_of(error)
+    return "its data are damaged"
+
+
 def _from_stream(stream: IO[bytes], limits: Limits | None) -> Picture:
     start = stream.tell()
     if stream.read(len(MAGIC)) == MAGIC:
         raise UsageError("this is already a Pliant file; decode it first")
     stream.seek(start)
-    try:
-        with Image.open(stream) as image:
-            return _from_pillow(image, limits)
-    except UnidentifiedImageError:
-        raise DamagedError("this is not an image in a format that Pillow reads") from None
-    except Image.DecompressionBombError as error:
-        raise LimitError(f"Pillow refuses the image: {error}") from None
+    with decoding(), Image.open(stream) as image:
+        return _from_pillow(image, limits)
 
 
 def _from_pillow(image: Image.Image, limits: Limits | None) -> Picture:
@@ -93,15 +122,11 @@ def _from_pillow(image: Image.Image, limits: Limits | None) -> Picture:
         and "16" not in image.mode
     ):
         notes.append(NOTE_16_BIT)
-    try:
+    with decoding():
         image.load()
         converted = convert(image)
         exif, xmp = exif_of(image), xmp_of(image)
         pixels, alpha = _planes(np.asarray(_turned(image, converted.image)))
-    except (PliantError, MemoryError, Image.DecompressionBombError):
-        raise
-    except Exception as error:  # Pillow's decoders raise almost anything on damaged data
-        raise DamagedError(f"the image cannot be decoded: {error}") from error
     notes += [note for note in converted.notes if note not in notes]
     return Picture(pixels, alpha, converted.icc, exif, xmp, tuple(notes))
 

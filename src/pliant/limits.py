@@ -1,7 +1,8 @@
 """Refuses pictures that are too large, from the header alone and before weights are loaded.
 
 A file of thirty bytes may declare a picture of 2**62 pixels. Three predictions guard against it:
-pixels, memory and arithmetic. All are exact integers from the header; nothing is allocated.
+pixels, memory and arithmetic. All follow from the header; nothing is allocated. They are made for
+the default model; once it is known which one a file needs, its own `Demand` is checked again.
 """
 
 from __future__ import annotations
@@ -12,26 +13,25 @@ from typing import Final
 
 from pliant.errors import LimitError, UsageError
 from pliant.header import Header
+from pliant.units import ONE_TILE_PIXELS
 
 DEFAULT_MAX_PIXELS: Final = 16384**2
 DEFAULT_MAX_MEMORY: Final = 8 * 2**30
 WORK_MARGIN: Final = 4
 """The work limit is this many times the work of a square image with the most pixels."""
 
-TILE_BYTES_PER_PIXEL: Final = 190
+BYTES_PER_PIXEL: Final = 190
 """Memory of transform and prior per pixel of one tile or block: 146 measured, times 1.3."""
 IMAGE_BYTES_PER_PIXEL: Final = 14
 """Memory per pixel of the whole image: symbols 6, colour 3, alpha 1, measured, times 1.3."""
-BLOCK_SIDE: Final = 1280
-"""The transform works on blocks of at most this many pixels squared where tiles are smaller."""
+BLOCK_SIDE: Final = 1408
+"""Side of a block of the transform with all that it sees around it, in pixels."""
 MACS_PER_PIXEL: Final = 25_000
-"""Most multiply-accumulates of an exact model's decoder per padded pixel; a test holds it to them.
-
-Models of real arithmetic may need more: they are counted, once it is known which one is meant.
-"""
+"""Most multiply-accumulates of the decoder per padded pixel; a test holds light models to it."""
 ALIGNMENT: Final = 64
 """Images are padded to a multiple of this many pixels in both directions."""
 
+_LARGEST_COUNT: Final = 10**18
 _SUFFIXES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -58,16 +58,30 @@ class Limits:
         return cls(max_pixels, memory, work)
 
 
-def check_limits(
-    header: Header, limits: Limits | None = None, macs_per_pixel: float = MACS_PER_PIXEL
-) -> None:
-    """Raise LimitError with one sentence when a picture is larger than the limits allow.
+@dataclass(frozen=True)
+class Demand:
+    """What decoding takes with one model; the default model's, where nothing else is said.
 
-    macs_per_pixel: multiply-accumulates that the model decodes a padded pixel with.
+    macs_per_pixel: multiply-accumulates per padded pixel. bytes_per_pixel: memory per pixel that is
+    worked on at a time, a tile or a block of the transform. block_side: of such a block, in pixels;
+    None when the transform must see the whole picture.
     """
+
+    macs_per_pixel: float = MACS_PER_PIXEL
+    bytes_per_pixel: float = BYTES_PER_PIXEL
+    block_side: int | None = BLOCK_SIDE
+
+
+DEFAULT_DEMAND: Final = Demand()
+
+
+def check_limits(
+    header: Header, limits: Limits | None = None, demand: Demand = DEFAULT_DEMAND
+) -> None:
+    """Raise LimitError with one sentence when a picture is larger than the limits allow."""
     limits = limits if limits is not None else Limits.from_environment()
     check_pixels(header.width, header.height, limits)
-    memory, work = predict_memory(header), predict_work(header, macs_per_pixel)
+    memory, work = predict_memory(header, demand), predict_work(header, demand)
     if memory > limits.memory:
         raise LimitError(
             f"an image of {header.width} by {header.height} pixels in tiles of this size needs"
@@ -92,21 +106,23 @@ def check_pixels(width: int, height: int, limits: Limits | None = None) -> None:
         )
 
 
-def predict_memory(header: Header) -> int:
+def predict_memory(header: Header, demand: Demand = DEFAULT_DEMAND) -> float:
     """Return the bytes that decoding takes at most, within a factor of about two.
 
     The program itself (interpreter, torch, weights) takes some 400 MiB more.
     """
-    tile = 1 << header.tile_log2 if header.tile_log2 else max(header.width, header.height)
-    side = max(tile, BLOCK_SIDE)
     width, height = _padded(header.width), _padded(header.height)
-    at_once = min(side, width) * min(side, height)
-    return TILE_BYTES_PER_PIXEL * at_once + IMAGE_BYTES_PER_PIXEL * width * height
+    whole = width * height
+    tile = _square(1 << header.tile_log2, width, height) if header.tile_log2 else whole
+    block = whole
+    if demand.block_side is not None and whole > ONE_TILE_PIXELS:
+        block = _square(demand.block_side, width, height)
+    return demand.bytes_per_pixel * max(tile, block) + IMAGE_BYTES_PER_PIXEL * whole
 
 
-def predict_work(header: Header, macs_per_pixel: float = MACS_PER_PIXEL) -> float:
+def predict_work(header: Header, demand: Demand = DEFAULT_DEMAND) -> float:
     """Return the multiply-accumulates that decoding takes."""
-    return macs_per_pixel * _padded(header.width) * _padded(header.height)
+    return demand.macs_per_pixel * _padded(header.width) * _padded(header.height)
 
 
 def parse_count(text: str) -> int:
@@ -120,7 +136,7 @@ def parse_count(text: str) -> int:
         count = int(float(number) * _SUFFIXES[suffix]) if number.isascii() else 0
     except (ValueError, OverflowError, KeyError):
         count = 0
-    if count < 1:
+    if not 1 <= count <= _LARGEST_COUNT:
         raise UsageError(f"{text!r} is not a number such as 40000, 120k or 1.5M")
     return count
 
@@ -133,6 +149,11 @@ def _variable(name: str, default: int) -> int:
         return parse_count(text)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
+
+
+def _square(side: int, width: int, height: int) -> int:
+    """Pixels of the largest part of a picture within a square."""
+    return min(side, width) * min(side, height)
 
 
 def _padded(length: int) -> int:

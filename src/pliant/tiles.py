@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ONE_TILE_PIXELS = 4 << 20  # pictures up to this size are one tile
+from pliant import units
+
+ONE_TILE_PIXELS = units.ONE_TILE_PIXELS  # pictures up to this size are one tile
 TILE_LOG2 = 10  # of the side of a tile
 
 

@@ -13,5 +13,8 @@ RATE_UNIT: Final = 256
 RATE_MAX: Final = RATE_UNIT * (ANCHORS - 1) - 1
 """The coarsest rate parameter; 0 is the finest."""
 
+ONE_TILE_PIXELS: Final = 4 << 20
+"""Pictures of up to so many pixels are one tile, and pass through the transform in one block."""
+
 FINEST_RESTORED: Final = 2 * RATE_UNIT
 """The finest rate parameter whose pictures are restored after the synthesis."""

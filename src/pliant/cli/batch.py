@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
@@ -13,14 +12,12 @@ from pliant.cli.console import Console, standard_output
 from pliant.container import contents
 from pliant.errors import (
     DamagedError,
-    LimitError,
-    MissingError,
     OutputError,
     PliantError,
     UsageError,
+    enough_memory,
 )
 from pliant.files import make_folder
-from pliant.limits import parse_count
 from pliant.summary import info
 
 STREAM = "-"
@@ -33,56 +30,10 @@ class Job(NamedTuple):
     target: str
 
 
-def add_file_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that encode and decode share."""
-    parser.add_argument(
-        "inputs", nargs="+", type=name, metavar="IN", help="input file, - for stdin"
-    )
-    parser.add_argument(
-        "-o", "--output", type=name, metavar="OUT", help="output file, - for stdout, or folder"
-    )
-    parser.add_argument("--force", action="store_true", help="replace existing files")
-    parser.add_argument(
-        "--max-pixels", type=count, metavar="N", help="refuse larger images (default 268M)"
-    )
-    add_report_options(parser)
-
-
-def add_report_options(parser: argparse.ArgumentParser) -> None:
-    """Add --json and --quiet."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object per input")
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
-
-
-def name(text: str) -> str:
-    """Refuse an empty file name for argparse."""
-    if not text:
-        raise argparse.ArgumentTypeError("a file name is empty")
-    return text
-
-
-def count(text: str) -> int:
-    """Parse a number such as 40000, 120k or 1.5M for argparse."""
-    try:
-        return parse_count(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def quality(text: str) -> float:
-    """Parse a quality from 0 to 100 for argparse."""
-    value = float(text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 100")
-    return value
-
-
-def positive(text: str) -> float:
-    """Parse a number above 0 for argparse."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
+def check_inputs(inputs: Sequence[str]) -> None:
+    """Raise UsageError when standard input is to be read more than once."""
+    if inputs.count(STREAM) > 1:
+        raise UsageError("standard input can be read only once")
 
 
 def plan(
@@ -92,8 +43,7 @@ def plan(
 
     An output folder is created when needed. Raises UsageError for contradictory requests.
     """
-    if inputs.count(STREAM) > 1:
-        raise UsageError("standard input can be read only once")
+    check_inputs(inputs)
     several = len(inputs) > 1
     if output == STREAM and several:
         raise UsageError("several inputs cannot all go to standard output; give a folder with -o")
@@ -112,18 +62,20 @@ def run(
 ) -> int:
     """Do every job, report failures, and return the exit code.
 
-    One failed input of several gives 1, a single input its own code. Missing weights or packages
-    and a standard output that cannot be written end the run at once, as every further input would
-    fail alike.
+    One failed input of several gives 1, a single input its own code. What fails `for_all_inputs`
+    and a standard output that cannot be written end the run at once.
     """
     codes = []
     with _pixel_limit(max_pixels):
         for job in console.progress(jobs):
             try:
-                work(job)
-            except (BrokenPipeError, MissingError, OutputError):
+                with enough_memory():
+                    work(job)
+            except (BrokenPipeError, OutputError):
                 raise
-            except (PliantError, OSError, MemoryError) as error:
+            except _EndOfRun as end:
+                raise end.reason from None
+            except (PliantError, OSError) as error:
                 failure = as_pliant_error(error)
                 console.error(failure, "standard input" if job.source == STREAM else job.source)
                 codes.append(failure.exit_code)
@@ -132,12 +84,27 @@ def run(
     return codes[0] if len(jobs) == 1 else PliantError.exit_code
 
 
-def as_pliant_error(error: PliantError | OSError | MemoryError) -> PliantError:
+class _EndOfRun(Exception):
+    """What every further input would fail of as well."""
+
+    def __init__(self, reason: PliantError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def for_all_inputs() -> Iterator[None]:
+    """What fails inside would fail for every further input too, so it ends the run."""
+    try:
+        yield
+    except PliantError as error:
+        raise _EndOfRun(error) from error
+
+
+def as_pliant_error(error: PliantError | OSError) -> PliantError:
     """Return the error with an exit code: an OSError here is an input that cannot be read."""
     if isinstance(error, PliantError):
         return error
-    if isinstance(error, MemoryError):
-        return LimitError("there is not enough memory for this image")
     return DamagedError(f"cannot be read: {error.strerror or error}")
 
 
@@ -212,21 +179,25 @@ def _target(
 
 
 def _check_jobs(jobs: Sequence[Job], console: Console) -> None:
+    sources = {os.path.realpath(job.source) for job in jobs if job.source != STREAM}
     seen: dict[str, str] = {}
     for source, target in jobs:
+        place = os.path.realpath(target)
         if target == STREAM:
             if console.json:
                 raise UsageError("the image and --json cannot both go to standard output")
             if sys.stdout.isatty():
                 raise UsageError("image data is not written to a terminal; name a file with -o")
-        elif target in seen:
-            raise UsageError(f"{seen[target]} and {source} would both be written to {target}")
-        seen[target] = source
+        elif place in seen:
+            raise UsageError(f"{seen[place]} and {source} would both be written to {target}")
+        elif place in sources:
+            raise UsageError(f"{target} cannot be both input and output")
+        seen[place] = source
 
 
 @contextlib.contextmanager
 def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
-    """Put an explicit limit in force for every layer below, Pillow's own included."""
+    """Put an explicit limit in force for every layer below, where it is larger Pillow's too."""
     if max_pixels is None:
         yield
         return
@@ -234,7 +205,8 @@ def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
 
     before, pillow = os.environ.get("PLIANT_MAX_PIXELS"), Image.MAX_IMAGE_PIXELS
     os.environ["PLIANT_MAX_PIXELS"] = str(max_pixels)
-    Image.MAX_IMAGE_PIXELS = max_pixels
+    if pillow is not None:  # it may allow more: ours is the limit that is told about
+        Image.MAX_IMAGE_PIXELS = max(pillow, max_pixels)
     try:
         yield
     finally:

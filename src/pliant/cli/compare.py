@@ -9,7 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from pliant.cli import batch
+from pliant.cli import arguments, batch
 from pliant.cli.batch import STREAM, Job
 from pliant.cli.console import Console
 from pliant.cli.encode import DEFAULT_QUALITY
@@ -32,20 +32,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         " PNG with the same crop of all of them.",
         allow_abbrev=False,
     )
-    parser.add_argument("input", metavar="IN", help="image file, - for stdin")
+    parser.add_argument("input", type=arguments.name, metavar="IN", help="image file, - for stdin")
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help=f"the PNG (default IN's name with {_SUFFIX})"
+        "-o",
+        "--output",
+        type=arguments.name,
+        metavar="OUT",
+        help=f"the PNG (default IN's name with {_SUFFIX})",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
-        "--size", type=batch.count, metavar="BYTES", help="of every file, e.g. 120k, 1.5M"
+        "--size", type=arguments.count, metavar="BYTES", help="of every file, e.g. 120k, 1.5M"
     )
-    target.add_argument("--bpp", type=batch.positive, help="bits of every file per pixel")
+    target.add_argument("--bpp", type=arguments.positive, help="bits of every file per pixel")
     target.add_argument(
         "-q",
         "--quality",
-        type=batch.quality,
+        type=arguments.quality,
         default=DEFAULT_QUALITY,
         metavar="Q",
         help="what Pliant needs at this quality (default 50)",
@@ -61,9 +65,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--crop", type=_box, metavar="X,Y,W,H", help="what to show (default: where codecs differ)"
     )
     parser.add_argument(
-        "--max-pixels", type=batch.count, metavar="N", help="refuse a larger image (default 268M)"
+        "--max-pixels",
+        type=arguments.count,
+        metavar="N",
+        help="refuse a larger image (default 268M)",
     )
-    batch.add_report_options(parser)
+    arguments.add_report_options(parser)
     parser.set_defaults(run=run)
 
 

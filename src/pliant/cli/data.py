@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pliant.cli import batch
+from pliant.cli import arguments
 from pliant.cli.console import Console
 from pliant.errors import UsageError
 
@@ -24,10 +24,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         allow_abbrev=False,
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="of the set, see --list")
-    parser.add_argument("folder", nargs="?", metavar="DIR", help="made when it is missing")
+    parser.add_argument(
+        "folder", nargs="?", type=arguments.name, metavar="DIR", help="made when it is missing"
+    )
     parser.add_argument("--list", action="store_true", help="print the sets and their terms")
     parser.add_argument("--force", action="store_true", help="replace other files of these names")
-    batch.add_report_options(parser)
+    arguments.add_report_options(parser)
     parser.set_defaults(run=run)
 
 

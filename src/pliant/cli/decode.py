@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pliant.cli import batch
+from pliant.cli import arguments, batch
 from pliant.cli.batch import STREAM, Job
 from pliant.cli.console import Console
 from pliant.container import read, read_header
@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--format", metavar="F", help="png, jpg, webp, avif, tiff … (default: by -o, else png)"
     )
-    batch.add_file_options(parser)
+    arguments.add_file_options(parser)
     parser.set_defaults(run=run)
 
 

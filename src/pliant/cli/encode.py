@@ -10,7 +10,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from pliant.cli import batch
+from pliant.cli import arguments, batch
 from pliant.cli.batch import STREAM, Job
 from pliant.cli.console import Console
 from pliant.files import check_target, output_file
@@ -33,14 +33,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
-        "-q", "--quality", type=batch.quality, metavar="Q", help="0 to 100 (default 50)"
+        "-q", "--quality", type=arguments.quality, metavar="Q", help="0 to 100 (default 50)"
     )
-    target.add_argument("--bpp", type=batch.positive, help="bits of the file per pixel")
+    target.add_argument("--bpp", type=arguments.positive, help="bits of the file per pixel")
     target.add_argument(
-        "--size", type=batch.count, metavar="BYTES", help="most bytes of the file, e.g. 120k, 1.5M"
+        "--size",
+        type=arguments.count,
+        metavar="BYTES",
+        help="most bytes of the file, e.g. 120k, 1.5M",
     )
     target.add_argument(
-        "--psnr", type=batch.positive, metavar="DB", help="PSNR over RGB in decibels"
+        "--psnr", type=arguments.positive, metavar="DB", help="PSNR over RGB in decibels"
     )
     parser.add_argument("--model", default="default", metavar="NAME", help="see pliant models")
     parser.add_argument(
@@ -48,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="drop EXIF and XMP (the ICC profile stays: without it colours would change)",
     )
-    batch.add_file_options(parser)
+    arguments.add_file_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -58,9 +61,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     @functools.cache
     def codec() -> Codec:
-        from pliant.codec import load
+        with batch.for_all_inputs():
+            from pliant.codec import load
 
-        return load(args.model)
+            return load(args.model)
 
     def work(job: Job) -> None:
         started = time.perf_counter()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pliant.cli import arguments
 from pliant.cli.console import Console
 from pliant.errors import MissingError, PliantError, UsageError
 
@@ -33,7 +34,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         " measure, and write a table and a report. The same command goes on where it was stopped.",
         allow_abbrev=False,
     )
-    parser.add_argument("images", nargs="?", metavar="DIR", help="folder of images")
+    parser.add_argument(
+        "images", nargs="?", type=arguments.name, metavar="DIR", help="folder of images"
+    )
     parser.add_argument(
         "--codec",
         action="append",
@@ -46,15 +49,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "-o",
         "--output",
+        type=arguments.name,
         default=DEFAULT_FOLDER,
         metavar="OUT",
         help=f"folder of the table, the files and the report (default {DEFAULT_FOLDER})",
     )
     _add_measures(parser)
-    parser.add_argument("--limit", type=_natural, metavar="N", help="only the first N images")
+    parser.add_argument(
+        "--limit", type=arguments.natural, metavar="N", help="only the first N images"
+    )
     parser.add_argument(
         "--workers",
-        type=_natural,
+        type=arguments.natural,
         default=1,
         metavar="N",
         help="how many rows to work on at a time, each with one thread; more than one disturb the"
@@ -282,10 +288,3 @@ def _list(console: Console) -> int:
         text = f"{name:24} {title}" + (f" (not here: {missing})" if missing else "")
         console.data({"codec": name, "title": title, "missing": missing}, text)
     return 0
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from pliant import imported
+from pliant.cli import arguments
 from pliant.cli.console import Console
 
 _EXTENSION = re.compile(r"(\.(pth|pt|ckpt|tar))*$")
@@ -21,7 +22,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         " in it, and keep it as a model that encode --model and decode know.",
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth.tar file, or .pt of a run")
+    parser.add_argument(
+        "checkpoint",
+        type=arguments.name,
+        metavar="CHECKPOINT",
+        help=".pth.tar file, or .pt of a run",
+    )
     parser.add_argument(
         "--model",
         metavar="TRAINED",
@@ -32,6 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "-o",
         "--output",
+        type=arguments.name,
         metavar="DIR",
         help=f"folder of imported models (default ${imported.VARIABLE}, else the user's data)",
     )

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from pliant import summary
-from pliant.cli import batch
+from pliant.cli import arguments, batch
 from pliant.cli.batch import Job
 from pliant.cli.console import Console
 
@@ -20,14 +20,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         allow_abbrev=False,
     )
     parser.add_argument(
-        "inputs", nargs="+", type=batch.name, metavar="FILE", help=".pli file, - for stdin"
+        "inputs", nargs="+", type=arguments.name, metavar="FILE", help=".pli file, - for stdin"
     )
-    batch.add_report_options(parser)
+    arguments.add_report_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the facts of every file and return the exit code."""
+    batch.check_inputs(args.inputs)
 
     def work(job: Job) -> None:
         facts = summary.info(batch.read_pliant(job.source))

@@ -17,7 +17,7 @@ from typing import NoReturn
 import pliant
 from pliant.cli import compare, data, decode, encode, eval, import_, info, models, train
 from pliant.cli.console import Console, standard_output
-from pliant.errors import PliantError
+from pliant.errors import MissingError, PliantError, enough_memory, reason_of
 
 INTERRUPTED = 130
 
@@ -66,16 +66,20 @@ def _run(argv: Sequence[str] | None, console: Console) -> int:
         with warnings.catch_warnings():
             # Odd but readable metadata is no news for the reader of a command's output.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            code: int = args.run(args, console)
+            with enough_memory():
+                code: int = args.run(args, console)
             return code
     except PliantError as error:
         console.error(error)
         return error.exit_code
     except BrokenPipeError:
         raise
+    except ImportError as error:
+        failure = MissingError(f"a package that this needs cannot be loaded: {reason_of(error)}")
+        console.error(failure)
+        return failure.exit_code
     except OSError as error:  # of a file that no command expects to be refused
-        about = "" if error.filename is None else f"{error.filename}: "
-        console.error(PliantError(f"{about}{error.strerror or error}"))
+        console.error(PliantError(reason_of(error)))
         return PliantError.exit_code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from pliant.cli import arguments
 from pliant.cli.console import Console
 from pliant.errors import UsageError
 
@@ -17,13 +18,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         allow_abbrev=False,
     )
     parser.add_argument("recipe", metavar="RECIPE", help="name of the recipe")
-    parser.add_argument("data", nargs="+", metavar="DATA_DIR", help="folders of images")
-    parser.add_argument("--minutes", type=float, metavar="M", help="end the schedule in time")
     parser.add_argument(
-        "--from", dest="start", metavar="CHECKPOINT", help="start from the weights of another run"
+        "data", nargs="+", type=arguments.name, metavar="DATA_DIR", help="folders of images"
     )
-    parser.add_argument("--valid", metavar="DIR", help="folder of images for validation")
-    parser.add_argument("--output", metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--minutes", type=arguments.positive, metavar="M", help="end the schedule in time"
+    )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=arguments.name,
+        metavar="CHECKPOINT",
+        help="start from the weights of another run",
+    )
+    parser.add_argument(
+        "--valid", type=arguments.name, metavar="DIR", help="folder of images for validation"
+    )
+    parser.add_argument("--output", type=arguments.name, metavar="DIR", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu (default), cuda …")
     parser.add_argument(

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from pliant.errors import LimitError, MissingError, PliantError
+from pliant.errors import LimitError, MissingError, PliantError, reason_of
 from pliant.evaluation import codecs, metrics, sheet
 from pliant.evaluation.codecs import ImageCodec
 from pliant.evaluation.metrics import Pixels
@@ -120,7 +120,7 @@ def compare(
         try:
             results.append(_measure(codec, pixels, size, given.get(codec.name)))
         except Exception as error:  # foreign encoders raise almost anything
-            left_out.append(f"{codec.label} fails on this picture: {error}")
+            left_out.append(f"{codec.label} fails on this picture: {reason_of(error)}")
     if not results:
         raise LimitError("; ".join(left_out))
     results = _with_metrics(pixels, results, threads)

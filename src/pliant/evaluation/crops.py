@@ -112,7 +112,10 @@ def place(original: Pixels, anchor: Pixels, test: Pixels, *, worst: bool) -> Box
 def _original(path: Path, expected: str) -> Pixels:
     if not path.is_file():
         raise PliantError(f"the original {path} is not there")
-    pixels = read_rgb(path)
+    try:
+        pixels = read_rgb(path)
+    except PliantError as error:
+        raise type(error)(f"{path}: {error}") from error
     if expected and digest(pixels) != expected:
         raise PliantError(f"{path} is not the picture that was measured")
     return pixels

@@ -40,10 +40,12 @@ class File:
     def _same_pixels(self, path: Path) -> bool:
         from PIL import Image
 
+        from pliant.image import decoding
+
         try:
-            with Image.open(path) as image:
+            with decoding(), Image.open(path) as image:
                 pixels = image.convert("RGB").tobytes()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except (PliantError, OSError):
             return False
         return hashlib.sha256(pixels).hexdigest() == self.pixels
 

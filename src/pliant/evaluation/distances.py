@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pliant.errors import UsageError
+from pliant.errors import PliantError, UsageError
 from pliant.evaluation.pictures import read_rgb
 from pliant.evaluation.pixels import Pixels, as_rgb
 
@@ -275,7 +275,7 @@ def _originals(paths: tuple[Path, ...], features: str, size: int) -> _Collection
     for path in paths:
         try:
             batch = patches(read_rgb(path), size)
-        except UsageError as error:
-            raise UsageError(f"{path.name}: {error}") from error
+        except PliantError as error:
+            raise type(error)(f"{path.name}: {error}") from error
         found.add(batch)
     return found

@@ -68,4 +68,5 @@ def write_csv(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(entries)
     with output_file(path, force=True) as file:
-        file.write(text.getvalue().encode())
+        # names of files may hold bytes that are no text
+        file.write(text.getvalue().encode(errors="backslashreplace"))

@@ -78,7 +78,7 @@ def rate_distortion(
         if published:
             _legend(below, "published", _draw(axes, published, metric), "upper right", 1)
         _frame(axes, [line.curve for line in measured], metric, log_rate)
-        axes.set_title(title, fontsize=_FONT_SIZE)
+        axes.set_title(title, fontsize=_FONT_SIZE, parse_math=False)
         _save(figure, path)
 
 

@@ -85,7 +85,8 @@ class _Run:
     @property
     def name(self) -> str:
         """Of the folder of images."""
-        return self.images.resolve().name
+        # it may hold bytes that are no text
+        return self.images.resolve().name.encode(errors="backslashreplace").decode()
 
     @property
     def count(self) -> int:
@@ -378,4 +379,4 @@ _SECTIONS = (
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with output_file(path, force=True) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "backslashreplace"))

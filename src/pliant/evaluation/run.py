@@ -51,8 +51,8 @@ def evaluate(
         paths: images; their file names identify them in the rows.
         folder: of the table, which becomes `rows.csv` too, and of the encoded files.
         metrics: names in `metrics.METRICS`.
-        workers: rows that are worked on at a time, each with one thread in processes of its own,
-            so a script must guard its main part as `multiprocessing` wants; 0 computes here.
+        workers: rows that are worked on at a time, at most, each with one thread in processes of
+            its own, so a script must guard its main part as `multiprocessing` wants; 0 works here.
         keep_files: keep the encoded files, for crops and for metrics that are added later.
         progress: receives how many of how many missing rows are done.
         failed: receives what is wrong with a codec that is not available, a picture or a row, and
@@ -65,6 +65,7 @@ def evaluate(
     report = failed or _raise
     _check(metrics)
     found = _find(specs, report)
+    workers = min(workers, len(paths) * sum(len(codec.qualities) for codec in found))
     with locked(folder), Crew(workers) as crew:
         remove_leftovers(folder / FILES)
         table = Table(folder)
@@ -73,8 +74,7 @@ def evaluate(
         missing = {point.key: point for point in points if point.missing_in(known)}
         work = partial(_measure, folder, known, max(1, workers), keep_files)
         progress(0, len(missing))
-        outcomes = crew.map(work, list(missing.values()))
-        for done, (point, outcome) in enumerate(outcomes, 1):
+        for done, (point, outcome) in enumerate(crew.map(work, list(missing.values())), 1):
             if isinstance(outcome, Row):
                 table.add(outcome)
             elif isinstance(outcome, MissingError):  # every further row would fail alike

@@ -23,6 +23,7 @@ from pliant.evaluation.curves import Curve
 from pliant.evaluation.distances import DISTANCES, PATCH, distances, patch_count
 from pliant.evaluation.lock import locked
 from pliant.evaluation.table import Row
+from pliant.image import decoding
 
 if TYPE_CHECKING:
     from pliant.evaluation.features import Features
@@ -85,7 +86,7 @@ def check(names: Sequence[str], paths: Sequence[Path]) -> None:
 
 def _size(path: Path) -> tuple[int, int] | None:
     """None for what cannot be opened, which is told where it is measured."""
-    with contextlib.suppress(OSError, Image.DecompressionBombError), Image.open(path) as image:
+    with contextlib.suppress(PliantError, OSError), decoding(), Image.open(path) as image:
         return image.size
     return None
 

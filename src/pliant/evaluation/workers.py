@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from multiprocessing import resource_tracker
@@ -20,7 +21,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
-from pliant.errors import LimitError, PliantError
+from pliant.errors import PliantError, enough_memory, reason_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,14 +54,14 @@ class Caller(Protocol):
 def here(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Does the job in this process."""
     try:
-        return function(*args, **kwargs)
+        with enough_memory():
+            return function(*args, **kwargs)
     except PliantError:
         raise
-    except MemoryError:
-        raise LimitError("there is not enough memory for it") from None
-    except Exception as error:
-        sentence = " ".join(str(error).split())
-        raise PliantError(f"{type(error).__name__}: {sentence}") from error
+    except OSError as error:
+        raise PliantError(reason_of(error)) from error
+    except Exception as error:  # of a codec or metric of others, or a mistake of ours
+        raise PliantError(f"unexpected failure: {reason_of(error)}") from error
 
 
 class Worker:
@@ -128,6 +129,8 @@ class Worker:
 
 def _serve(pipe: Connection) -> None:
     """Does what arrives until the other end is closed, also by the death of its process."""
+    # Odd but readable metadata is no news for the reader of a run's output.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             function, args, kwargs = pipe.recv()

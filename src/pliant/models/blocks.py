@@ -43,6 +43,11 @@ def padded(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
+def block_side(model: ImageModel) -> int | None:
+    """Pixels along a block with its surroundings, at most; None when that is the whole picture."""
+    return None if model.reach is None else (1 << BLOCK_LOG2) + 2 * model.reach
+
+
 def _plan(model: ImageModel, height: int, width: int) -> Iterator[tuple[Tile, Tile]]:
     """(block, block with its surroundings) of a padded picture, in pixels.
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from pliant.entropy.families import SMALLEST_SCALE
-from pliant.errors import DamagedError, LimitError, PliantError, UsageError
-from pliant.files import check_target, output_file
+from pliant.errors import DamagedError, LimitError, UsageError
+from pliant.files import check_folder, check_target, make_folder, output_file
 from pliant.imported import Record, records
 from pliant.models import registry, weights
 from pliant.models.base import ImageModel
@@ -127,7 +127,7 @@ def install(found: Found, name: str, folder: Path, force: bool = False) -> Recor
         force: an imported model of this name may be replaced.
 
     Raises:
-        UsageError: the name is not allowed or taken. PliantError: the file system refuses.
+        UsageError: as `check_name`. PliantError: the file system refuses.
     """
     check_name(name, folder, force)
     _, config = registry.configured(found.system, found.config)
@@ -136,10 +136,7 @@ def install(found: Found, name: str, folder: Path, force: bool = False) -> Recor
     record = Record(found.system, found.config, f"{name}-{digest[:8]}.safetensors", digest)
     replaced = records(folder).get(name)
     superseded = None if replaced is None or replaced.file == record.file else replaced.file
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PliantError(f"cannot make the folder {folder}: {error.strerror}") from None
+    make_folder(folder)
     with output_file(folder / record.file, force=True) as stream:
         stream.write(data)
     # The record comes last: a model is complete or not there at all.
@@ -159,7 +156,7 @@ def check_name(name: str, folder: Path, force: bool = False) -> None:
     """Refuses names that `install` would refuse; meant to be called before long work.
 
     Raises:
-        UsageError: the name is not allowed or taken.
+        UsageError: the name is not allowed or taken, or the folder cannot be written to.
     """
     if not NAME.fullmatch(name):
         raise UsageError(
@@ -167,7 +164,9 @@ def check_name(name: str, folder: Path, force: bool = False) -> None:
         )
     if name == "default" or name in registry.MODELS:
         raise UsageError(f"{name!r} is a model of Pliant itself; choose another name")
-    check_target(folder / f"{name}.json", force=force)
+    check_folder(folder)
+    if folder.exists():
+        check_target(folder / f"{name}.json", force=force)
 
 
 def _read_state(path: Path) -> State:

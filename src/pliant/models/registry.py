@@ -127,7 +127,11 @@ def entry(name: str) -> Entry:
     name = DEFAULT if name == "default" else name
     models = _all()
     if name not in models:
-        raise UsageError(f"there is no model {name!r}; there are: {', '.join(models)}")
+        usable = ", ".join(found.name for found in models.values() if found.file)
+        raise UsageError(
+            f"there is no model {name!r}; those with weights are: {usable or 'none'}"
+            " (`pliant models --all` lists the others)"
+        )
     return models[name]
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pliant.errors import UsageError
+from pliant.errors import PliantError, UsageError
+from pliant.image import decoding
 
 SUFFIXES = {".avif", ".webp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm"}
 LOSSLESS = {".webp", ".png", ".tif", ".tiff", ".bmp", ".ppm"}
@@ -85,9 +86,9 @@ class PhotoStore:
         with partial.open("wb") as out:
             for file in files:
                 try:
-                    with Image.open(file) as image:
+                    with decoding(), Image.open(file) as image:
                         pixels = np.asarray(image.convert("RGB"))
-                except OSError:
+                except (PliantError, OSError):
                     unreadable.append(str(file))
                     continue
                 if min(pixels.shape[:2]) < smallest:

@@ -17,7 +17,8 @@ class Journal:
     """The run folder's log, and the progress bar or the same lines on stderr."""
 
     def __init__(self, folder: Path) -> None:
-        self._log = (folder / "log.txt").open("a", buffering=1)
+        path = folder / "log.txt"
+        self._log = path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
         self._bar: Any = None
         if sys.stderr.isatty():
             with contextlib.suppress(ImportError):

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from pliant.errors import MissingError, PliantError, UsageError
-from pliant.files import make_folder
+from pliant.files import check_folder, make_folder
 from pliant.layers.quantize import step_for
 from pliant.models import registry
 from pliant.training import principal, recipes, validate
@@ -310,7 +310,8 @@ def train(
     recipes.check(recipe)
     if minutes is not None and not minutes > 0:
         raise UsageError("minutes must be positive")
-    going_on = _check_folder(recipe, output, resume)
+    check_folder(output)
+    going_on = _check_run(recipe, output, resume)
     validation = validate.Validation(valid) if valid else None
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -338,7 +339,7 @@ def train(
         trainer.batches.close()
 
 
-def _check_folder(recipe: Recipe, output: Path, resume: bool) -> bool:
+def _check_run(recipe: Recipe, output: Path, resume: bool) -> bool:
     """Whether the run folder holds a run that goes on."""
     exists = (output / CHECKPOINT).exists()
     if exists and not resume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,8 @@ _POSITIVE = (
     "save_every",
     "validate_every",
 )
+_SHARES = ("final_learning_rate", "plain_share", "lossless_share")
+_LARGEST, _MOST_THREADS = 2**31 - 1, 1024
 PARTS = ("prior", "restoration", "everything")
 LEVEL_SCHEMES = ("uniform", "random", "min-norm")
 SCHEMES = ("", *LEVEL_SCHEMES, "anchors", "distillation")
@@ -189,9 +192,18 @@ def check(recipe: Recipe) -> None:
         UsageError: naming the setting.
     """
     r = recipe
-    for key in _POSITIVE:
-        if not getattr(r, key) > 0:
+    for key, value in dataclasses.asdict(r).items():
+        if key in _POSITIVE and not value > 0:
             raise UsageError(f"{key} must be positive")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{key} must be finite")
+        if isinstance(value, int) and not 0 <= value <= _LARGEST:
+            raise UsageError(f"{key} must be from 0 to {_LARGEST}")
+    for key in _SHARES:
+        if not 0 <= getattr(r, key) <= 1:
+            raise UsageError(f"{key} must be from 0 to 1")
+    if r.threads > _MOST_THREADS:
+        raise UsageError(f"threads must be at most {_MOST_THREADS}")
     if r.part not in PARTS:
         raise UsageError(f"part must be one of: {', '.join(PARTS)}")
     if r.scheme not in SCHEMES:

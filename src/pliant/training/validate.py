@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pliant.errors import MissingError
+from pliant.errors import MissingError, PliantError
+from pliant.image import decoding
 from pliant.layers.exact import RateVector
 from pliant.models.base import ImageModel
 from pliant.training.data import list_images
@@ -103,8 +104,11 @@ def plot(folder: Path, title: str) -> None:
 
 
 def _centre(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        pixels = np.array(image.convert("RGB"))
+    try:
+        with decoding(), Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except PliantError as error:
+        raise type(error)(f"{path}: {error}") from error
     height, width = (min(n, LARGEST) for n in pixels.shape[:2])
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return pixels[top : top + height, left : left + width].copy()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pliant.errors import MissingError
 from pliant.evaluation.codecs.base import Coder, Family, Request
 from pliant.evaluation.metrics import Pixels
 
@@ -63,6 +64,8 @@ def _pliant(request: Request) -> Coder:
 
     model, threads = request.model or "default", request.threads
     entry = registry.entry(model)
+    if not entry.file:
+        raise MissingError(f"the weights of the model {entry.name} are not installed")
     decode = _decode_elsewhere if request.separate_decoder else _decode
     return Coder(
         version=f"pliant {pliant.__version__}, {entry.name} {entry.sha256[:8]}",

@@ -13,6 +13,7 @@ from PIL import AvifImagePlugin, Image, features
 
 from pliant.evaluation.codecs.base import Coder, Family, Option, Options, Request
 from pliant.evaluation.metrics import Pixels
+from pliant.image import decoding
 
 
 def chroma(options: Options) -> str:
@@ -29,7 +30,7 @@ def save(pixels: Pixels, format_: str, **options: Any) -> bytes:
 
 def load(data: bytes) -> Pixels:
     """RGB pixels of a file that Pillow reads."""
-    with Image.open(io.BytesIO(data)) as image:
+    with decoding(), Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"))
 
 
