@@ -9,7 +9,7 @@ times the rate of the variable one at its PSNR.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from trainings import Job
 
 BASE, MORE = 6000, 1500  # steps
 FINEST = 0.0483  # weight of distortion; more is beyond networks of this size
@@ -30,24 +30,6 @@ ABLATION = {
     "uniform": {"scheme": "uniform"},
     "vbr-seed-2": SECOND_SEED,
 }
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training.
-
-    Attributes:
-        name: of its folder.
-        recipe: of `pliant train`.
-        start: name of the job whose weights it starts from, "" for none.
-        single: weight of distortion, for a model of one rate that is compared; else 0.
-    """
-
-    name: str
-    recipe: str
-    start: str = ""
-    settings: dict[str, str] = field(default_factory=dict)
-    single: float = 0.0
 
 
 def _system(system: str) -> list[Job]:
