@@ -7,7 +7,7 @@ trained for as many steps in all from their own start, where the quantiser step 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from trainings import Job
 
 BASE, MORE = 4000, 1000  # steps
 FINEST = 0.0483  # weight of distortion; more is beyond networks of this size
@@ -28,24 +28,6 @@ ABLATION = {
     "uniform": {"scheme": "uniform"},
     "vbr-seed-2": SECOND_SEED,
 }
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training.
-
-    Attributes:
-        name: of its folder.
-        recipe: of `pliant train`.
-        start: name of the job whose weights it starts from, "" for none.
-        single: weight of distortion, for a model of one rate that is compared; else 0.
-    """
-
-    name: str
-    recipe: str
-    start: str = ""
-    settings: dict[str, str] = field(default_factory=dict)
-    single: float = 0.0
 
 
 def _system(system: str) -> list[Job]:

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
+from curve_axes import columns, difference, label_curves, label_difference
 from variable_rate_jobs import ABLATED, ABLATION, COMPETITORS, SYSTEMS
 
 Models = Mapping[str, Mapping[str, Any]]
-_SAMPLES = 200
 
 
 def draw(models: Models, title: str, path: Path) -> None:
@@ -27,15 +24,11 @@ def draw(models: Models, title: str, path: Path) -> None:
     curves, ablation, others = figure.subplots(1, 3)
     for number, system in enumerate(s for s in SYSTEMS if f"{s}-single" in models):
         for kind, marks in (("single", "o--"), ("vbr", ".-")):
-            bpp, psnr = _columns(models, f"{system}-{kind}")
-            label = (
-                f"{system} hyperprior, {'one model per rate' if kind == 'single' else 'one model'}"
-            )
-            curves.plot(bpp, psnr, marks, color=f"C{number}", label=label)
-    curves.set_xscale("log")
-    curves.set_xlabel("bits per pixel of the file")
-    curves.set_ylabel("PSNR (RGB), dB")
-    curves.set_title(title)
+            bpp, psnr = columns(models[f"{system}-{kind}"]["curve"])
+            what = "one model per rate" if kind == "single" else "one model"
+            name = f"{system} hyperprior, {what}"
+            curves.plot(bpp, psnr, marks, color=f"C{number}", label=name)
+    label_curves(curves, title)
     _differences(ablation, models, [*ABLATION, "vbr"], f"parts and schemes ({ABLATED} hyperprior)")
     _differences(others, models, [*COMPETITORS, "random", "vbr"], "methods, one level per step")
     for axes in (curves, ablation, others):
@@ -49,27 +42,7 @@ def _differences(axes: Any, models: Models, names: Sequence[str], title: str) ->
     for name in names:
         key = f"{ABLATED}-{name}"
         if key in models:
-            psnr, percent = _difference(models, f"{ABLATED}-single", key)
+            psnr, percent = difference(models[f"{ABLATED}-single"]["curve"], models[key]["curve"])
             bd = models[key]["bd_rate"][0]
             axes.plot(psnr, percent, label=f"{name.replace('-', ' ')} ({bd:+.1f} %)")
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xlabel("PSNR (RGB), dB")
-    axes.set_ylabel("rate against one model per rate, %")
-    axes.set_title(title)
-
-
-def _difference(
-    models: Models, reference: str, test: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    (rate_r, psnr_r), (rate_t, psnr_t) = (_columns(models, name) for name in (reference, test))
-    grid = np.linspace(max(psnr_r[0], psnr_t[0]), min(psnr_r[-1], psnr_t[-1]), _SAMPLES)
-    ours, theirs = (
-        PchipInterpolator(psnr, np.log(rate))(grid)
-        for rate, psnr in ((rate_t, psnr_t), (rate_r, psnr_r))
-    )
-    return grid, 100 * np.expm1(ours - theirs)
-
-
-def _columns(models: Models, name: str) -> NDArray[np.float64]:
-    """(2, points): bits per pixel and PSNR, rising."""
-    return np.array(models[name]["curve"]).T
+    label_difference(axes, "one model per rate", title)

@@ -41,10 +41,12 @@ _SYSTEMS: dict[str, tuple[Callable[..., ImageModel], dict[str, Any]]] = {
     "ilc": (IlcModel, {"widths": (6, 6), "kernels": (5, 3), "couplings": 1}),
     "msinn": (MsinnModel, _FLOW | {"refinement": (8, 1), "post": 2}),
     "msinn refined": (MsinnModel, _FLOW | {"refinement": (8, 0), "post": 0}),
+    "msinn linear": (MsinnModel, _FLOW | {"refinement": (8, 0), "post": 0, "linear": True}),
 }
 PUBLISHED = list(_SYSTEMS)
-# attention, rectifiers and a post-net have nothing to do with the prior
-_ONCE = ("factorized eighth", "factorized relu", "cheng attention", "msinn")
+# attention, rectifiers and a post-net have nothing to do with the prior, and exact flows all start
+# as a linear transform
+_ONCE = ("factorized eighth", "factorized relu", "cheng attention", "msinn", "msinn linear")
 EXACT = [f"exact {name}" for name in _SYSTEMS if name not in _ONCE]
 NAMES = PUBLISHED + EXACT
 

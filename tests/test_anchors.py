@@ -106,9 +106,10 @@ def test_resume_is_exact(photo_folder: Path, tmp_path: Path) -> None:
         assert all(torch.equal(v, states[1][key][k]) for k, v in states[0][key].items())
 
 
-def test_training_lowers_the_loss(photo: Any) -> None:
+@pytest.mark.parametrize("name", [NAME, "msinn linear"])
+def test_training_lowers_the_loss(name: str, photo: Any) -> None:
     torch.manual_seed(0)
-    model, batch = build(NAME).train(), batch_of(photo)
+    model, batch = build(name).train(), batch_of(photo)
     model.start_from_photos(batch.image, 1.0)
     optimiser, losses = torch.optim.Adam(model.parameters(), 2e-3), []
     for _ in range(12):

@@ -31,6 +31,7 @@ from pliant.units import RATE_MAX
 
 NAMES = ["msinn", "exact msinn refined"]
 every_model = pytest.mark.parametrize("name", NAMES)
+linear_start = pytest.mark.parametrize("name", ["exact msinn refined", "msinn linear"])
 
 
 def flow(name: str = "msinn", seed: int = 0) -> MsinnModel:
@@ -145,9 +146,10 @@ def test_a_flow_without_couplings_is_linear(photo: Any) -> None:
         assert torch.allclose((x + y) / 2, z, atol=1e-4)
 
 
-def test_an_exact_model_starts_as_an_orthonormal_transform(photo: Any) -> None:
+@linear_start
+def test_it_starts_as_an_orthonormal_transform(name: str, photo: Any) -> None:
     """Distances are kept, and coarse slices have most of the energy."""
-    model = build("exact msinn refined")
+    model = build(name)
     assert isinstance(model, MsinnModel)
     image = picture(photo[:128, :128])
     model.start_from_photos(image, 1.0)
@@ -317,9 +319,10 @@ def test_the_exact_context_is_made_of_integers(photo: Any) -> None:
     assert {float(x) for x in (one[3].centred()[0] * 16 % 1).unique()} == {0.0}
 
 
-def test_an_untrained_exact_model_is_a_codec_already(photo: Any) -> None:
+@linear_start
+def test_an_untrained_model_is_a_codec_already(name: str, photo: Any) -> None:
     """Its rate does not start at tens of bits per pixel."""
-    model = build("exact msinn refined").eval()
+    model = build(name).eval()
     assert isinstance(model, MsinnModel)
     image = picture(photo[:128, :128])
     model.start_from_photos(image, 1.0)

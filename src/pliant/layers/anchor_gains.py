@@ -69,6 +69,12 @@ class AnchorGains(Gains):
             self.main.logs[number] = torch.tensor(gain).log2()
             self.inverse.logs[number] = -torch.tensor(gain).log2()
 
+    @torch.no_grad()
+    def start_spreads(self, deviations: Tensor) -> None:
+        """Lets a spread of 1 stand for these deviations (C,) of all latents, at every anchor."""
+        assert self.spread is not None
+        self.spread.logs.copy_(self.main.logs + deviations.log2())
+
     def steps(self, rate: RateVector) -> list[Tensor]:
         """See `Gains`: 1 / gain."""
         return self._parts(1 / self.main(rate))

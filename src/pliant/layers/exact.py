@@ -28,6 +28,8 @@ from pliant.layers.kept import Kept
 from pliant.units import ANCHORS, RATE_UNIT
 
 WEIGHT_MAX = 127
+# Of one sum of magnitudes: with the largest constant, 2**22, and rounding, within EXACT_SUM.
+LARGEST_WEIGHTS = 90_000
 ONE = 16.0  # the activation that stands for 1.0
 
 
@@ -250,8 +252,13 @@ class SpreadConv2d(ExactConv2d):
 
     @torch.no_grad()
     def project(self) -> None:
-        """As for other weights; these are logarithms, and below half a unit they are zero."""
+        """As for other weights; these are logarithms, and below half a unit they are zero.
+
+        Sums stay exact however many weights there are.
+        """
         unit = 2.0**-self.shift
+        excess = self.weight.exp().sum((1, 2, 3), keepdim=True) / (LARGEST_WEIGHTS * unit)
+        self.weight.sub_(excess.log().clamp_(min=0))
         self.weight.clamp_(math.log(0.1 * unit), math.log(WEIGHT_MAX * unit))
 
     def worst_sum(self) -> float:

@@ -17,6 +17,8 @@ from pliant.priors.slices import SlicePrior
 from pliant.transforms.multiscale import CHANNELS, MultiscaleTransform
 from pliant.units import ANCHORS, RATE_MAX, RATE_UNIT
 
+LEAST_SPREAD = 1e-6  # of a channel of photos in 0..1
+
 
 class MsinnModel(ImageModel):
     """Tu et al., "Multi-Scale Invertible Neural Network for Wide-Range Variable-Rate Learned Image
@@ -29,7 +31,8 @@ class MsinnModel(ImageModel):
         context: channels of the prior's networks, coarsest slice first.
         refinement: channels and inner layers of the refinement of decoded values; (0, 0): none.
         post: channels of the post-net; 0: none.
-        exact: the exact prior. The model is portable then, and starts as a linear transform.
+        exact: the exact prior. The model is portable then.
+        linear: starts as a linear transform with gains to suit, as it does with the exact prior.
     """
 
     multiple = 32
@@ -46,6 +49,7 @@ class MsinnModel(ImageModel):
         refinement: Sequence[int] = (128, 3),
         post: int = 16,
         exact: bool = False,
+        linear: bool = False,
     ) -> None:
         width, inner = refinement
         transform = MultiscaleTransform(widths, units, (width, inner), post)
@@ -55,7 +59,7 @@ class MsinnModel(ImageModel):
         else:
             prior = FlowPrior(transform, gains, context)
         super().__init__(transform, prior, [], gains=gains)
-        self.portable, self.anchors = exact, anchors
+        self.portable, self.anchors, self.linear = exact, anchors, exact or linear
 
     @property
     def anchor_gains(self) -> AnchorGains:
@@ -81,18 +85,26 @@ class MsinnModel(ImageModel):
 
     def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:
         """See `ImageModel`; the weights of distortion are those of the anchors."""
-        if not isinstance(self.prior, SlicePrior):
+        if not self.linear:
             self.flow.adapt(image)
             return
         self.flow.linear_start(image)
         self.anchor_gains.start(peak=1.0)
-        rate = RateVector(torch.arange(ANCHORS, device=image.device) * RATE_UNIT)
         with torch.no_grad():
-            spreads = [
-                y.abs().mean((0, 2, 3)).clamp(min=1e-6) for y in self.transform.analysis(image)
-            ]
-            units = [unit[:, :, 0, 0] for unit in self.gains.steps(rate)]
-            self.prior.start([s / unit for s, unit in zip(spreads, units, strict=True)])
+            self._expect(self.transform.analysis(image))
+
+    def _expect(self, slices: Sequence[Tensor]) -> None:
+        """Lets the prior expect the spreads of these slices, at every rate."""
+        if isinstance(self.prior, FlowPrior):
+            deviations = [y.square().mean((0, 2, 3)).sqrt() for y in slices]
+            self.anchor_gains.start_spreads(torch.cat(deviations).clamp(min=LEAST_SPREAD))
+            self.prior.expect_spreads()
+            return
+        assert isinstance(self.prior, SlicePrior)
+        rate = RateVector(torch.arange(ANCHORS, device=slices[0].device) * RATE_UNIT)
+        magnitudes = [y.abs().mean((0, 2, 3)).clamp(min=LEAST_SPREAD) for y in slices]
+        units = [unit[:, :, 0, 0] for unit in self.gains.steps(rate)]
+        self.prior.start([m / unit for m, unit in zip(magnitudes, units, strict=True)])
 
     def adopted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `ImageModel`: also a model of fewer anchors, whose rates keep their weights.

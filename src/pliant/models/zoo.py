@@ -39,6 +39,7 @@ _SMALL_FLOW = {
     "post": 0,
     "exact": True,
 }
+_FLOAT_CONTEXT = {"exact": False, "linear": True, "context": (48, 48, 32, 16, 8)}
 _SMALL_TEACHER = {"width": 64, "channels": 64, "stages": 3, "exact": True}
 _SMALL_LOSSY = {"widths": (32, 64), "kernels": (3, 3), "couplings": 2, "exact": True}
 _RECTIFIED = {"rectified": True}
@@ -63,6 +64,7 @@ ZOO: dict[str, Size] = {
         for method in METHODS
     },
     "msinn-small": Size(MsinnModel, {"anchors": 8} | _SMALL_FLOW),
+    "msinn-small-float": Size(MsinnModel, {"anchors": 8} | _SMALL_FLOW | _FLOAT_CONTEXT),
     "msinn-small-12": Size(MsinnModel, {"anchors": 12} | _SMALL_FLOW),
     "msinn-8": Size(MsinnModel, {"anchors": 8}, "1-8"),
     "msinn-12": Size(MsinnModel, {"anchors": 12}, "1-12"),

@@ -69,6 +69,19 @@ class FlowPrior(nn.Module):
         self.fusion = nn.ModuleList(_fusion(c) for c in CHANNELS)
         self.dtype = torch.float32
 
+    @torch.no_grad()
+    def expect_spreads(self) -> None:
+        """Says means of 0 and spreads of 1, before their gains, whatever the context."""
+        for fusion in self.fusion:
+            assert isinstance(fusion, nn.Sequential)
+            last = fusion[-1]
+            assert isinstance(last, nn.Conv2d)
+            assert last.bias is not None
+            last.weight.zero_()
+            spreads, means = last.bias.chunk(2)
+            spreads.fill_(1)
+            means.zero_()
+
     def schedule(self, size: tuple[int, int], rate: RateVector) -> Schedule:
         """See `walk.Prior`; `size` in multiples of 32; receives values."""
         transform, gains = self._model

@@ -17,17 +17,14 @@ from torch.nn import functional as F
 from pliant.layers.anchor_gains import AnchorGains
 from pliant.layers.cells import A
 from pliant.layers.exact import ExactLayer, RateVector
-from pliant.layers.integers import round_clamp, signed_planes
 from pliant.priors.centred import CentredStep
 from pliant.priors.factorized import FactorizedPrior
 from pliant.priors.halves import merge, split, whole
-from pliant.priors.hyperprior import LaplaceHead
+from pliant.priors.spread import SpreadHead, seen
 from pliant.priors.walk import Schedule, Step
 from pliant.transforms.multiscale import CHANNELS, FACTORS
 
 STATE = 24
-_QUARTERS = 4.0  # in which networks see values: means have sixteenths
-_LARGEST_SEEN = 2.0**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,31 +45,44 @@ class WorthStep(CentredStep):
         return (symbols - centre) * self.worth + centre * self.unit
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a slice tells the next one, on that one's grid, as activations.
+
+    Attributes:
+        inputs: (B, ., h, w) its values and its state.
+        magnitudes: (B, ., h, w) of its values.
+    """
+
+    inputs: Tensor
+    magnitudes: Tensor
+
+
 class SliceNet(nn.Module):
     """The networks of one slice, on a grid of half its resolution.
 
     Args:
         channels: of the slice.
-        inputs: activations that tell of the coarser slices; 0 for the first one.
+        before: planes in which it sees the coarser one; 0 for the first one.
         width: of the networks.
         last: whether no slice follows.
     """
 
-    def __init__(self, channels: int, inputs: int, width: int, last: bool) -> None:
+    def __init__(self, channels: int, before: int, width: int, last: bool) -> None:
         super().__init__()
         planes = len(A) * channels
-        own = [(width, 1), (2 * planes, 3)] if inputs else [(2 * planes, 3)]
-        if inputs:
-            self.anchors = LaplaceHead(width, planes)
-            self.first = ExactLayer([(inputs, 3)], width)
+        own = [(width, 1), (2 * planes, 3)] if before else [(2 * planes, 3)]
+        if before:
+            self.anchors = SpreadHead(width, before, planes)
+            self.first = ExactLayer([(2 * before + STATE, 3)], width)
             self.second = ExactLayer([(width, 3)], width)
         self.context = ExactLayer(own, width)
-        self.others = LaplaceHead(width, planes)
+        self.others = SpreadHead(width, before + planes, planes)
         self.state = None if last else ExactLayer([(width, 1), (4 * planes, 3)], STATE)
 
     def schedule(
         self,
-        inputs: Tensor | None,
+        told: Told | None,
         start: Step | None,
         offer: Callable[[Step], Step],
         rate: RateVector,
@@ -84,16 +94,19 @@ class SliceNet(nn.Module):
             start: the first step of the first slice, which nothing tells about.
         """
         trunk: list[Tensor] = []
-        if inputs is not None:
-            trunk = [self.second([self.first([inputs], rate)], rate)]
-            start = self.anchors(trunk[0], rate)
+        known: list[Tensor] = []
+        if told is not None:
+            trunk, known = [self.second([self.first([told.inputs], rate)], rate)], [told.magnitudes]
+            start = self.anchors(trunk[0], told.magnitudes, rate)
         assert start is not None
         values = [(yield offer(start))]
-        hidden = self.context([*trunk, seen(values[0], dtype)], rate)
-        values.append((yield offer(self.others(hidden, rate))))
+        signed, plain = seen(values[0], dtype)
+        hidden = self.context([*trunk, signed], rate)
+        values.append((yield offer(self.others(hidden, torch.cat((*known, plain), 1), rate))))
         if self.state is None:
             return values, None
-        return values, self.state([hidden, seen(torch.cat(values, 1), dtype)], rate)
+        both, _ = seen(torch.cat(values, 1), dtype)
+        return values, self.state([hidden, both], rate)
 
 
 class SlicePrior(nn.Module):
@@ -110,8 +123,8 @@ class SlicePrior(nn.Module):
         self.start_step = FactorizedPrior(len(A) * CHANNELS[0], 2 * FACTORS[0])
         nets: list[SliceNet] = []
         for number, (channels, width) in enumerate(zip(CHANNELS, widths, strict=True)):
-            inputs = 2 * _planes_before(number) + STATE if number else 0
-            nets.append(SliceNet(channels, inputs, width, number + 1 == len(CHANNELS)))
+            before = _planes_before(number) if number else 0
+            nets.append(SliceNet(channels, before, width, number + 1 == len(CHANNELS)))
         self.nets = nn.ModuleList(nets)
         # of activations: training may use bfloat16, coding uint8 where int8 kernels are exact
         self.dtype = torch.float32
@@ -120,37 +133,40 @@ class SlicePrior(nn.Module):
         """See `walk.Prior`; `size` in multiples of 32; receives values."""
         (gains,) = self._gains
         factors = gains.steps(rate), gains.inverse_gains(rate)
-        inputs: Tensor | None = None
+        told: Told | None = None
         start: Step | None = self.start_step.step(size, rate)
         for number, (unit, worth) in enumerate(zip(*factors, strict=True)):
             net, offer = self.nets[number], functools.partial(_offered, unit, worth)
             assert isinstance(net, SliceNet)
-            values, state = yield from net.schedule(inputs, start, offer, rate, self.dtype)
+            values, state = yield from net.schedule(told, start, offer, rate, self.dtype)
             if state is not None:
-                inputs = self._inputs(number, values, state)
+                told = self._told(number, values, state)
 
     @torch.no_grad()
     def start(self, scales: Sequence[Tensor]) -> None:
-        """Expects symbols of these scales (ANCHORS, C), per slice, whatever is known of others."""
+        """Expects symbols of these mean magnitudes (ANCHORS, C), per slice."""
+        self.start_step.expect(scales[0].repeat(1, len(A)))
         for number, scale in enumerate(scales):
-            expected = scale.repeat(1, len(A))
-            net = self.nets[number]
+            net, expected = self.nets[number], scale.repeat(1, len(A))
             assert isinstance(net, SliceNet)
-            net.others.expect(expected)
-            if number:
-                net.anchors.expect(expected)
-            else:
-                self.start_step.expect(expected)
+            if number == 0:
+                net.others.start(expected, expected)
+                continue
+            coarser = scales[number - 1]
+            before = coarser.repeat(1, _planes_before(number) // coarser.shape[1])
+            net.anchors.start(expected, before)
+            net.others.start(expected, torch.cat((before, expected), 1))
 
-    def _inputs(self, number: int, values: list[Tensor], state: Tensor) -> Tensor:
+    def _told(self, number: int, values: list[Tensor], state: Tensor) -> Told:
         """What a slice tells the next one: its values and its state, on that one's grid."""
         if FACTORS[number + 1] == FACTORS[number]:
             before = torch.cat(values, 1)
         else:
             before = whole(number, values)
             state = F.interpolate(state, scale_factor=2, mode="nearest")
-        told = torch.cat((seen(before, self.dtype), state), 1)
-        return told.contiguous(memory_format=torch.channels_last)
+        signed, plain = seen(before, self.dtype)
+        inputs = torch.cat((signed, state), 1).contiguous(memory_format=torch.channels_last)
+        return Told(inputs, plain)
 
     def split(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """See `walk.Prior`."""
@@ -171,9 +187,3 @@ def _offered(unit: Tensor, worth: Tensor, step: Step) -> Step:
     """A step of plain symbols, counted from its means; factors of channels repeat for each cell."""
     unit, worth = (x.repeat(1, len(A), 1, 1) for x in (unit, worth))
     return WorthStep(step.index, step.mean, wide=True, unit=unit, worth=worth)
-
-
-def seen(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values, in 1/16 of a symbol, as activations (B, 2C, H, W)."""
-    quarters = round_clamp(values * _QUARTERS, -_LARGEST_SEEN, _LARGEST_SEEN)
-    return signed_planes(quarters, dtype).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,74 @@
+"""The trainings behind `flows.py`, in order of value; about nine hours of one CPU core.
+
+The flow of all rates gets `FLOW` steps with either context, and is then taken to twelve anchors. Of
+its rivals, each family has two models of one rate, which together take about as long. A teacher
+and a student share their weight of distortion.
+"""
+
+from __future__ import annotations
+
+from trainings import Job
+
+FLOW, MORE_ANCHORS = 8000, 3000  # steps of msinn-small, and of the twelve anchors after them
+TEACHER, STUDENT, EARLY = 4000, 4000, 1000  # steps; where the early teacher stopped
+RIVAL = 7000  # steps of a model of one rate
+RATES = (0.013, 0.0035, 0.0067, 0.0018)  # weights of distortion of teachers and students
+ABLATED = RATES[:2]
+RIVAL_RATES = (0.0932, 0.025)
+RIVALS = ("mean-scale-hyperprior", "scale-hyperprior", "factorized")
+COMMON = {"batch": "4", "crop": "128"}
+FURTHER = {"learning_rate": "1e-4", "matrix_learning_rate": "1e-4"}
+EXACT, FLOAT, TWELVE = "msinn-exact", "msinn-float", "msinn-twelve"
+ANCHORS = {EXACT: 8, FLOAT: 8, TWELVE: 12}
+# What is left out of a student, and the settings that say so.
+ABLATIONS = {
+    "unmixed": {"model": "ilc-small-unmixed"},
+    "undistilled": {"distillation": "0"},
+}
+STUDENTS = ("student", *ABLATIONS, "early")
+
+
+def _flow(name: str, model: str, settings: dict[str, str], start: str = "") -> Job:
+    return Job(name, "msinn", start, COMMON | {"model": model} | settings)
+
+
+def _teacher(weight: float) -> Job:
+    settings = COMMON | {"distortion_weight": str(weight), "steps": str(TEACHER)}
+    settings["validate_every"] = str(EARLY)  # a snapshot
+    return Job(f"ilc-teacher-{weight}", "ilc-teacher", "", settings, weight)
+
+
+def _student(weight: float, kind: str, settings: dict[str, str]) -> Job:
+    settings = COMMON | {"steps": str(STUDENT)} | settings
+    teacher = "ilc-teacher-early" if kind == "early" else "ilc-teacher"
+    return Job(f"ilc-{kind}-{weight}", "ilc", "", settings, weight, teacher=f"{teacher}-{weight}")
+
+
+def _rival(family: str, weight: float) -> Job:
+    settings = COMMON | {"distortion_weight": str(weight), "steps": str(RIVAL)}
+    return Job(f"{family}-{weight}", family, "", settings, weight)
+
+
+def _early(weight: float) -> list[Job]:
+    """A teacher as it was long before its end, and what it teaches."""
+    name, snapshot = f"ilc-teacher-early-{weight}", f"average-{EARLY:06d}.pt"
+    known = _teacher(weight)
+    teacher = Job(name, known.recipe, known.name, single=weight, snapshot=snapshot)
+    return [teacher, _student(weight, "early", {})]
+
+
+JOBS: list[Job] = [
+    _flow(EXACT, "msinn-small", {"steps": str(FLOW)}),
+    _flow(FLOAT, "msinn-small-float", {"steps": str(FLOW)}),
+    _flow(TWELVE, "msinn-small-12", FURTHER | {"steps": str(MORE_ANCHORS)}, EXACT),
+    *(job for w in RATES for job in (_teacher(w), _student(w, "student", {}))),
+    *(_student(w, kind, what) for w in ABLATED for kind, what in ABLATIONS.items()),
+    *_early(RATES[0]),
+    *(_rival(family, weight) for family in RIVALS for weight in RIVAL_RATES),
+]
+
+
+def of_kind(prefix: str) -> list[Job]:
+    """The models of a single rate whose names begin so and end with their weight, coarse first."""
+    found = [job for job in JOBS if job.single and job.name == f"{prefix}-{job.single}"]
+    return sorted(found, key=lambda job: job.single)
