@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 _SAMPLES = 200
+_TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6)  # bits per pixel
+_FARTHEST = 60.0  # percent that are shown
 
 Points = Sequence[Sequence[float]]
 
@@ -51,16 +53,27 @@ def _log_rate(points: Points, psnr: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def label_curves(axes: Any, title: str) -> None:
-    """Names the axes of curves, with a logarithmic rate."""
-    axes.set_xscale("log")
-    axes.set_xlabel("bits per pixel of the file")
+    """Names the axes of curves that are drawn already, with a logarithmic rate."""
+    label_rate(axes)
     axes.set_ylabel("PSNR (RGB), dB")
     axes.set_title(title)
 
 
+def label_rate(axes: Any) -> None:
+    """Makes the rate axis logarithmic, with plain numbers."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("bits per pixel of the file")
+
+
 def label_difference(axes: Any, reference: str, title: str) -> None:
-    """Names the axes of rates over those of a reference."""
+    """Names the axes of rates over those of a reference; what is far from it is cut off."""
     axes.axhline(0, color="black", linewidth=0.8)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -_FARTHEST), min(high, _FARTHEST))
     axes.set_xlabel("PSNR (RGB), dB")
     axes.set_ylabel(f"rate against {reference}, %")
     axes.set_title(title)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curve_axes import Points, columns, difference, label_curves, label_difference
+from curve_axes import Points, columns, difference, label_curves, label_difference, label_rate
 from flow_jobs import EXACT, FLOAT, RIVALS, STUDENTS, TWELVE
 
 Found = Mapping[str, Any]
@@ -44,8 +44,7 @@ def draw_msinn(found: Found, title: str, path: Path) -> None:
         label, style = MSINN[name]
         between.plot(rate, away, style, label=label)
     between.axhline(0, color="black", linewidth=0.8)
-    between.set_xscale("log")
-    between.set_xlabel("bits per pixel of the file")
+    label_rate(between)
     between.set_ylabel("rate against the curve through anchors, %")
     between.set_title("halfway between anchors")
     _save(figure, path)
@@ -88,8 +87,9 @@ def _differences(axes: Any, found: Found, reference: str, names: Names, title: s
     curves: Mapping[str, Points] = found["curves"]
     for name, (label, style) in names.items():
         if name != reference and {name, reference} <= curves.keys():
-            colour = style[:2]
-            axes.plot(*difference(curves[reference], curves[name]), colour, label=label)
+            psnr, percent = difference(curves[reference], curves[name])
+            if len(psnr):
+                axes.plot(psnr, percent, style[:2], label=label)
     label_difference(axes, names[reference][0], title)
 
 

@@ -112,10 +112,16 @@ def _spread_flow(model: MsinnModel, image: Tensor) -> None:
         _wake(model.flow.post, image / 255)
     if isinstance(model.prior, FlowPrior):
         gains = torch.linspace(0, 2, model.anchors)[:, None]
-        model.anchor_gains.main.logs.add_(gains)
-        model.anchor_gains.inverse.logs.sub_(gains)
-        assert model.anchor_gains.spread is not None
-        model.anchor_gains.spread.logs.add_(gains)
+        own = model.anchor_gains
+        assert own.spread is not None
+        if model.linear:  # gains suit the anchors already, but spreads that noise
+            own.spread.logs.copy_(gains.expand_as(own.spread.logs))
+            for head in model.prior.fusion:
+                head[-1].weight.add_(torch.randn_like(head[-1].weight))
+        else:
+            own.main.logs.add_(gains)
+            own.inverse.logs.sub_(gains)
+            own.spread.logs.add_(gains)
         for head, channels in zip(model.prior.fusion, CHANNELS, strict=True):
             head[-1].bias[:channels] += 3
 

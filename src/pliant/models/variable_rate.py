@@ -16,13 +16,13 @@ from pliant.entropy.tables import Tables
 from pliant.layers.conditional import rates_near
 from pliant.layers.exact import RateBias, RateVector
 from pliant.layers.gain_units import AsymmetricGains, QuantisationErrorAwareGains, TheisGains
-from pliant.layers.quantize import SCALES_PER_OCTAVE
 from pliant.layers.variable import NoGains, ScalarGains, VariableGains, level_rates
 from pliant.models.base import ImageModel
 from pliant.models.joint_autoregressive import JointAutoregressiveModel
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.models.scale_hyperprior import ScaleHyperpriorModel
 from pliant.priors.autoregressive import AutoregressivePrior
+from pliant.priors.factorized import sums_for
 from pliant.priors.hyperprior import HyperPrior
 from pliant.priors.single import SingleRate
 from pliant.priors.variable import ExactVariablePrior, GainedPrior
@@ -182,7 +182,7 @@ class VariableRateModel(ImageModel):
         scales = anchors.shape[2] // 2 if inner.head.means else 0  # they come after the means
         with torch.no_grad():
             gain = self.scalar_gains.gain(RateVector(torch.arange(ANCHORS) * RATE_UNIT))
-        anchors[:, :, scales:] += SCALES_PER_OCTAVE * gain[:, :, 0, 0].log2().to(anchors)
+        anchors[:, :, scales:] += sums_for(gain[:, :, 0, 0]).to(anchors)
 
     def shared(self) -> list[Tensor]:
         """Parameters whose gradients say how much levels disagree: synthesis, hyper synthesis."""
