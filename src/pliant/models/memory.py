@@ -18,8 +18,8 @@ from pliant.units import RATE_MAX
 
 PROCESS_SHARE: Final = 2.3
 """Memory of the process over that of the living tensors: the allocator leaves gaps between large
-buffers, which `runtime.prepare` has it keep. benchmarks/memory.py measures 1.3 to 2.3,
-and 2.8 of `ilc`, which takes little."""
+buffers, which `runtime.prepare` has it keep. benchmarks/memory.py measures 1.3 to 2.3, from run to
+run up to 0.8 apart for the same model."""
 
 _SIZE: Final = (64, 128)  # so large that what weights take besides is little
 
