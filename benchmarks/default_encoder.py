@@ -1,12 +1,13 @@
 """What fitting the default model to each picture gains, with the weights as they are.
 
-    python benchmarks/default_encoder.py ../shared/data/valid
+    python benchmarks/default_encoder.py ../shared/data/valid --train ../shared/data/train
 
 Each trial changes what the encoder chooses, or what it could tell the decoder, and nothing else:
 
 * colours: angles of the picture's own colours (`transforms/colour.py`), which the model has.
 * strength: of rate in the choice of symbols, other than 1.
 * scales: a shift of table indices for each plane of each pass, two bits each.
+* tables: those of the Laplacian, and fitted to other photos (`training/table_fit.py`).
 * filter: a symmetric filter for each colour after restoration, fitted to the picture by least
   squares, and the same fitted to all pictures at once; twelve coefficients, not counted.
 
@@ -30,11 +31,13 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from torch.nn import functional as F
 
+from pliant.entropy.tables import PRECISION, Array, Tables
 from pliant.evaluation.pictures import images_in
 from pliant.layers.exact import RateVector
 from pliant.models import registry
 from pliant.models.base import ImageModel
 from pliant.priors import walk
+from pliant.training import table_fit
 
 RATES = (256, 768, 1152, 1472, 1792)
 STRENGTHS = (0.8, 1.2, 1.5)
@@ -53,6 +56,7 @@ def main() -> None:
     """Measures all trials and writes the result file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("data", type=Path, help="folder of validation photos")
+    parser.add_argument("--train", type=Path, required=True, help="folder of other photos")
     parser.add_argument("--limit", type=int, default=8, help="use the first N photos")
     chosen = parser.parse_args()
     photos = [centre(path) for path in images_in(chosen.data)[: chosen.limit]]
@@ -66,11 +70,12 @@ def main() -> None:
         "rates": RATES,
         "percent": {n: percent(curves["as it is"], c) for n, c in curves.items()},
         "curves": curves,
+        "tables_percent": refitted(model, photos, chosen.train),
         "scales_percent": [shifted(model, photos, rate) for rate in RATES],
         "filter_decibels": [filtered(model, photos, rate) for rate in RATES],
     }
     environment.write(RESULT, result)
-    for name in ("percent", "scales_percent", "filter_decibels"):
+    for name in ("percent", "tables_percent", "scales_percent", "filter_decibels"):
         print(name, result[name])
 
 
@@ -117,6 +122,29 @@ def percent(reference: Points, test: Points) -> list[float]:
         gap = PchipInterpolator(psnr_t, log_t)(grid) - PchipInterpolator(psnr_r, log_r)(grid)
         found.append(round(100 * float(np.expm1(gap.mean())), 2))
     return found[::-1]
+
+
+def refitted(model: ImageModel, photos: list[Tensor], others: Path) -> list[float]:
+    """Change of rate, in percent, by tables fitted to other photos, at every rate."""
+    plain = model.tables()
+    fitted = table_fit.fitted(model, [str(others)])
+    changes = []
+    for r in RATES:
+        uses = sum(_uses(model, photo, r, plain) for photo in photos)
+        before, after = (
+            float((uses * (PRECISION - np.log2(tables.counts.astype(float)))).sum())
+            for tables in (plain, fitted)
+        )
+        changes.append(round(100 * (after / before - 1), 2))
+    return changes
+
+
+def _uses(model: ImageModel, photo: Tensor, r: int, tables: Tables) -> Array:
+    latents = model.transform.analysis(photo)
+    rate = model.fitted(latents, RateVector(torch.tensor([r])))
+    size = (photo.shape[2], photo.shape[3])
+    parts = model.scale(latents, rate)
+    return walk.uses(model.prior, parts, size, rate, tables, model.strength)
 
 
 def shifted(model: ImageModel, photos: list[Tensor], r: int) -> float:

@@ -158,7 +158,10 @@ def rows_of(
     specs = [f"{job.codec}@{','.join(str(to_quality(r)) for r in own)}" for job, own in rates]
     folder = chosen.runs / "files" / data.resolve().name
     paths = photos(data, chosen)
-    rows = by_codec(evaluate(specs, paths, folder, workers=chosen.workers, progress=_progress))
+    found = evaluate(
+        specs, paths, folder, metrics=("psnr",), workers=chosen.workers, progress=_progress
+    )
+    rows = by_codec(found)
     return {job.name: rows[job.codec] for job, _ in rates}
 
 

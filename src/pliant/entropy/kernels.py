@@ -195,6 +195,21 @@ def encode(
 
 
 @jit
+def tally(symbols: Any, scale: Any, mean: Any, states: Any, context: Any, uses: Any) -> Any:
+    """Add to ``uses``, laid out like the cumulative sums, what ``encode`` would take from them."""
+    second_family, on_trellis = _U(len(context) >> 1), len(states) > 0
+    for p in range(len(symbols)):
+        at = _U(states[p]) if on_trellis else _U(0)
+        which, shifted, turned = _context(scale[p], mean[p], at, second_family)
+        symbol = np.int64(symbols[p])
+        if on_trellis:
+            symbol = _index(symbol, turned, at)
+        residual = symbol - np.int64(shifted >> 4)
+        zigzag = _U((residual << 1) ^ (residual >> 63))
+        uses[_U(context[which, 0]) + min(zigzag, _U(context[which, 1]))] += 1
+
+
+@jit
 def _refill(state: Any, words: Any, at: Any) -> Any:
     """State and position after it; the position goes past the end if a word is missing."""
     if state < _LOW:

@@ -111,6 +111,16 @@ class Encoder:
             self.hash = symbol_hash(values, self.hash)
         self._steps.append((values, scale, means, states))
 
+    def uses(self) -> Array:
+        """How often each entry of the tables serves the symbols so far, int64 [entries]."""
+        look = self._tables.lookup
+        uses = np.zeros(len(look.cumulative), np.int64)
+        for values, scale, means, states in self._steps:
+            _kernels().tally(values, scale, means, states, look.context, uses)
+        ends = self._tables.offsets[1:] + np.arange(len(self._tables.golomb))
+        found: Array = np.delete(uses, ends)
+        return found
+
     def finish(self, checksum: int) -> bytes:
         """The stream; ``checksum`` is that of ``encode``.  ValueError for a symbol out of range."""
         if not 0 <= checksum <= HASH_MASK:

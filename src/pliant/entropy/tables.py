@@ -12,7 +12,8 @@ the quantiser's index, its sign turned with the mean's; the centre is 0 or 1.
 An escaped residual is sent as an exponential-Golomb code of ``|r| - R - 1`` and a sign.
 
 Tables are made once, in float64, and stored as integers with the weights: nobody evaluates a
-distribution at run time, so every machine has the same tables.
+distribution at run time, so every machine has the same tables. Those of a finished model may be
+fitted to the symbols of photos.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ SYMBOL_LIMIT = 32767  # largest magnitude of a symbol
 RADIUS_LIMIT = 16383  # of residuals in a table; far more than any distribution needs
 GOLOMB_LIMIT = 8  # with it, every escape that a valid symbol needs has at most 16 + 16 bits
 TABLES_LIMIT = 4096
+_OWN_USES = 300.0  # that a table's own masses count for when it is fitted
 
 _DTYPES = {"counts": "uint16", "offsets": "int32", "index": "uint16", "golomb": "uint8"}
 
@@ -134,6 +136,19 @@ class Tables:
             np.tile(index.reshape(rows, MEAN_UNIT), (2, 1)),
             np.array(golomb, np.uint8),
         )
+
+    def fitted(self, uses: Array) -> Tables:
+        """The same tables, each with the masses that its entries had among counted symbols.
+
+        Args:
+            uses: of each entry, see ``rans.Encoder.uses``. A table that is hardly used stays nearly
+                as it is.
+        """
+        counts = np.empty_like(self.counts)
+        for first, end in itertools.pairwise(self.offsets.tolist()):
+            own = self.counts[first:end] * (_OWN_USES / TOTAL)
+            counts[first:end] = _quantise(own + uses[first:end])
+        return Tables(counts, self.offsets, self.index, self.golomb)
 
     def to_arrays(self) -> dict[str, Array]:
         """The four arrays, to be stored beside the weights."""

@@ -258,11 +258,15 @@ def verify() -> list[dict[str, Any]]:
     return records
 
 
-def install(model: ImageModel, name: str) -> str:
-    """Writes a trained model's weights into the package and its index; returns their SHA-256."""
+def install(model: ImageModel, name: str, tables: Tables | None = None) -> str:
+    """Writes a trained model's weights into the package and its index; returns their SHA-256.
+
+    Args:
+        tables: instead of the model's own.
+    """
     config = entry(name).config
     path = _FOLDER / f"{name}.safetensors"
-    digest = weights.save(model.eval(), name, config, path)
+    digest = weights.save(model.eval(), name, config, path, tables)
     index = _FOLDER / "index.json"
     known = json.loads(index.read_text()) if index.exists() else {}
     known[name] = {"file": path.name, "sha256": digest, "config": config}

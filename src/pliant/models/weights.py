@@ -137,8 +137,13 @@ def _numbers(count: int, seed: int) -> tuple[Any, np.uint32]:
     return (magnitude * sign).astype(np.float32), np.uint32((seed + count) & 0xFFFFFFFF)
 
 
-def to_bytes(model: ImageModel, name: str, config: dict[str, Any]) -> bytes:
+def to_bytes(
+    model: ImageModel, name: str, config: dict[str, Any], tables: Tables | None = None
+) -> bytes:
     """The weight file of an evaluated model.
+
+    Args:
+        tables: instead of the model's own.
 
     Raises:
         MissingError: the weights could overflow.
@@ -150,8 +155,8 @@ def to_bytes(model: ImageModel, name: str, config: dict[str, Any]) -> bytes:
     stored = copy.deepcopy(model).cpu().eval()
     from_integers(stored, integers)
     tensors = {f"model.{k}": v for k, v in integers.items()}
-    tables = model.tables().to_arrays()
-    tensors |= {f"tables.{k}": torch.from_numpy(v.copy()) for k, v in tables.items()}
+    arrays = (tables or model.tables()).to_arrays()
+    tensors |= {f"tables.{k}": torch.from_numpy(v.copy()) for k, v in arrays.items()}
     metadata = {
         "format": FORMAT,
         "name": name,
@@ -171,9 +176,15 @@ def _ordered(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[end:]
 
 
-def save(model: ImageModel, name: str, config: dict[str, Any], path: Path) -> str:
+def save(
+    model: ImageModel,
+    name: str,
+    config: dict[str, Any],
+    path: Path,
+    tables: Tables | None = None,
+) -> str:
     """Writes what `to_bytes` gives; returns its SHA-256."""
-    data = to_bytes(model, name, config)
+    data = to_bytes(model, name, config, tables)
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pliant.entropy import rans
-from pliant.entropy.tables import SYMBOL_LIMIT, Tables
+from pliant.entropy.tables import SYMBOL_LIMIT, Array, Tables
 from pliant.errors import DamagedError
 from pliant.layers import trellis
 from pliant.layers.exact import RateVector
@@ -245,9 +245,37 @@ def write(
         strength: of rate when symbols are chosen, see `Step.choose`.
         hash_start: binds the stream to what surrounds it; `read` must get the same.
     """
+    encoder = rans.Encoder(tables, hash_start)
+    _give(encoder, prior, latents, size, rate, strength)
+    return encoder.finish(encoder.hash)
+
+
+@torch.inference_mode()
+def uses(
+    prior: Prior,
+    latents: Sequence[Tensor],
+    size: tuple[int, int],
+    rate: RateVector,
+    tables: Tables,
+    strength: float,
+) -> Array:
+    """How often `write` would use each entry of the tables, int64 [entries]."""
+    encoder = rans.Encoder(tables)
+    _give(encoder, prior, latents, size, rate, strength)
+    return encoder.uses()
+
+
+def _give(
+    encoder: rans.Encoder,
+    prior: Prior,
+    latents: Sequence[Tensor],
+    size: tuple[int, int],
+    rate: RateVector,
+    strength: float,
+) -> None:
+    """Chooses the symbols and gives them to the encoder."""
     schedule = prior.schedule(size, rate)
     step: Step | None = next(schedule)
-    encoder = rans.Encoder(tables, hash_start)
     for part in prior.split(latents):
         if step is None:
             raise ValueError("the prior's schedule ended before its latents")
@@ -258,7 +286,6 @@ def write(
         index = _flat(step.index, torch.uint8)
         encoder.add(symbols, index, _flat(mean, torch.int16), step.on_trellis)
         step = _advance(schedule, chosen)
-    return encoder.finish(encoder.hash)
 
 
 @torch.inference_mode()

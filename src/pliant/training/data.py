@@ -27,6 +27,11 @@ GRAPHIC_SHARE = 0.04  # of crops with areas of one colour, which photos hardly h
 AHEAD = 3  # batches that wait for the training step
 
 
+def cache_folder() -> Path:
+    """Where decoded photos lie: $PLIANT_CACHE, or .cache here."""
+    return Path(os.environ.get("PLIANT_CACHE", ".cache"))
+
+
 def list_images(folders: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """All pictures below `folders`, sorted.
 

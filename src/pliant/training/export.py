@@ -1,6 +1,6 @@
 """The averaged weights of a run as a model: in the package, or beside it by `pliant import`.
 
-`python -m pliant.training.export NAME CHECKPOINT` puts them into the package.
+`python -m pliant.training.export NAME CHECKPOINT --photos DATA/train` puts them into the package.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from pliant.errors import PliantError, UsageError
 from pliant.models import registry
 from pliant.models.importing import Found
+from pliant.training import table_fit
 from pliant.training.checkpoint import load_average, recipe_beside
 
 
@@ -39,9 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pliant.training.export", description=__doc__)
     parser.add_argument("name", help="model of the registry")
     parser.add_argument("checkpoint", type=Path, help="checkpoint or snapshot of a run")
+    parser.add_argument("--photos", nargs="+", help="folders; fit the tables to what is in them")
     chosen = parser.parse_args(arguments)
     try:
-        digest = registry.install(read(chosen.checkpoint, chosen.name).model, chosen.name)
+        model = read(chosen.checkpoint, chosen.name).model
+        tables = table_fit.fitted(model, chosen.photos) if chosen.photos else None
+        digest = registry.install(model, chosen.name, tables)
     except PliantError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

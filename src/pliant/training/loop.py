@@ -24,7 +24,7 @@ from pliant.training import principal, recipes, validate
 from pliant.training.anchors import AnchorsLoss
 from pliant.training.checkpoint import RECIPE, State, load_weights, recipe_beside
 from pliant.training.checkpoint import read_checkpoint as read
-from pliant.training.data import Batches, PhotoStore
+from pliant.training.data import Batches, PhotoStore, cache_folder
 from pliant.training.distillation import DistillationLoss, settings_of_teacher
 from pliant.training.journal import Journal, stop_signals
 from pliant.training.losses import PART_LOSSES, BalancedLoss
@@ -61,8 +61,7 @@ class Trainer:
         self.device = usable_device(device)
         self.model: Any = registry.build(recipe.model)
         self.objective = LOSSES[recipe.scheme or recipe.part](recipe)
-        cache = Path(os.environ.get("PLIANT_CACHE", ".cache"))
-        self.store = PhotoStore(folders, cache, recipe.crop)
+        self.store = PhotoStore(folders, cache_folder(), recipe.crop)
         if recipe.init:
             self._start_from(recipe.init)
         elif recipe.part == "everything":
