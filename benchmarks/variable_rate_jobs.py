@@ -25,6 +25,7 @@ ABLATION = {
     "hyper-step": {"scheme": "random", "without": "offsets"},
     "random": {"scheme": "random"},
     "random-seed-2": {"scheme": "random", **SECOND_SEED},
+    "random-long": {"scheme": "random", "steps": str(BASE + MORE)},
     "uniform": {"scheme": "uniform"},
     "vbr-seed-2": SECOND_SEED,
 }
