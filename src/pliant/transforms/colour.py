@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[Any]
 
 ANGLES = 3  # turns of (second, third), (first, third) and (first, second) colour, in this order
 ONE = 4096  # an angle is sent as the tangent of its half, in units of 1 / ONE
@@ -26,15 +31,20 @@ _WORTH = 4 * 8 * (1 + 2 * ANGLES)  # bits that must be saved: four times what an
 
 def rotation(angles: Tensor) -> Tensor:
     """(B, 3) tangents of half angles in 1 / ONE to rotations (B, 3, 3), rows being new colours."""
-    whole = torch.eye(3, dtype=torch.float64, device=angles.device).expand(len(angles), 3, 3)
-    for number, (i, j) in enumerate(_PAIRS):
-        t = angles[:, number].double() / ONE
-        turn = torch.eye(3, dtype=torch.float64, device=angles.device).repeat(len(angles), 1, 1)
-        turn[:, i, i] = turn[:, j, j] = (1 - t * t) / (1 + t * t)
-        turn[:, i, j] = 2 * t / (1 + t * t)
-        turn[:, j, i] = -turn[:, i, j]
-        whole = turn @ whole
-    return whole.float()
+    found = _rotations(angles.cpu().double().numpy())
+    return torch.from_numpy(found).to(angles.device, torch.float32)
+
+
+def _rotations(angles: Array) -> Array:
+    """`rotation` in float64, without anything that machines could round differently."""
+    whole = np.tile(np.eye(3), (len(angles), 1, 1))
+    for (i, j), tangent in zip(_PAIRS, angles.T[:, :, None] / ONE, strict=True):
+        square = tangent * tangent
+        cosine, sine = (1 - square) / (1 + square), 2 * tangent / (1 + square)
+        first, second = whole[:, i].copy(), whole[:, j].copy()
+        whole[:, i] = cosine * first + sine * second
+        whole[:, j] = cosine * second - sine * first
+    return whole
 
 
 def turned(latent: Tensor, turn: Tensor) -> Tensor:
@@ -85,21 +95,22 @@ def suitable(details: Sequence[Tensor], noise: Tensor) -> Tensor:
 
 def _one(details: list[Tensor], noise: float) -> list[int]:
     products, samples = _products(details)
-    best = torch.zeros(ANGLES, dtype=torch.float64)
-    least = unturned = float(_cost(best[None], products, noise)[0])
-    offsets = torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
+    best = np.zeros(ANGLES)
+    least = unturned = _costs(best[None], products, noise)[0]
+    offsets = np.arange(-_REACH, _REACH + 1.0)
     for step in _STEPS:
         for number in range(ANGLES):
-            tried = best.repeat(len(offsets), 1)
+            tried = np.tile(best, (len(offsets), 1))
             tried[:, number] += offsets * step
-            found, at = _cost(tried, products, noise).min(0)
-            if float(found) < least:
-                least, best = float(found), tried[at]
+            found = _costs(tried, products, noise)
+            at = int(found.argmin())
+            if found[at] < least:
+                least, best = found[at], tried[at]
     saved = 0.5 * (unturned - least) / math.log(2) * samples
-    return [int(a) for a in best.round()] if saved > _WORTH else [0] * ANGLES
+    return [int(a) for a in best] if saved > _WORTH else [0] * ANGLES
 
 
-def _products(details: list[Tensor]) -> tuple[Tensor, int]:
+def _products(details: list[Tensor]) -> tuple[Array, int]:
     """Mean products of colours in blocks (6, n), squares first; how many samples a picture has."""
     grids = []
     for d in details:
@@ -112,7 +123,7 @@ def _products(details: list[Tensor]) -> tuple[Tensor, int]:
     covariance = some @ some.transpose(1, 2) / some.shape[2]
     places = torch.triu_indices(3, 3)[:, [0, 3, 5, 1, 2, 4]]
     samples = sum(d[0].numel() * 3 for d in details)
-    return covariance[:, places[0], places[1]].T.contiguous().cpu(), samples
+    return covariance[:, places[0], places[1]].T.contiguous().cpu().numpy(), samples
 
 
 def _every(grid: Tensor, every: int) -> Tensor:
@@ -122,10 +133,11 @@ def _every(grid: Tensor, every: int) -> Tensor:
     return grid[places].flatten(2).float()
 
 
-def _cost(angles: Tensor, products: Tensor, noise: float) -> Tensor:
+def _costs(angles: Array, products: Array, noise: float) -> Array:
     """Mean over blocks of the sum over colours of log(variance + noise), for each of (K, 3)."""
-    turn = rotation(angles)
-    a, b, c = turn.unbind(2)
-    weights = torch.stack((a * a, b * b, c * c, 2 * a * b, 2 * a * c, 2 * b * c), 2)
-    variance = (weights.flatten(0, 1) @ products).clamp_(min=0)
-    return (variance + noise).log_().view(len(angles), 3, -1).mean(2).double().sum(1)
+    a, b, c = np.moveaxis(_rotations(angles), 2, 0)
+    weights = np.stack((a * a, b * b, c * c, 2 * a * b, 2 * a * c, 2 * b * c), 2)
+    variance = weights.reshape(-1, 6).astype(np.float32) @ products
+    logarithms = np.log(np.maximum(variance, 0) + np.float32(noise))
+    found: Array = logarithms.reshape(len(angles), 3, -1).mean(2, dtype=np.float64).sum(1)
+    return found
