@@ -1,17 +1,20 @@
 """One model of every rate against one model per rate, on real files.
 
     python benchmarks/variable_rate.py train ../shared/data/train
-    python benchmarks/variable_rate.py measure ../shared/data/kodak ../shared/data/valid
+    python benchmarks/variable_rate.py measure ../shared/data/kodak
+    python benchmarks/variable_rate.py measure ../shared/data/valid --only NAME...
 
 Reproduces Kamisli, Racape and Choi (DCC 2024) on small models: see `docs/reproduce.md`. `train`
 runs what `variable_rate_jobs.py` lists, in order, and goes on where it was stopped; several
 processes share the work. `measure` makes named models of the finished ones, encodes and decodes
-photos with them as `pliant eval` does, and writes BD-rates and a plot.
+photos with them as `pliant eval` does, and writes BD-rates and a plot; what it found on other sets
+of photos before stays.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +37,7 @@ RANGES: tuple[BppRange, ...] = (None, (0.01, SPLIT), (SPLIT, 10.0))
 def measure(jobs: Sequence[Job], chosen: argparse.Namespace) -> None:
     """Real files of all finished models on each folder of photos; one result file."""
     done = installed(jobs, chosen.runs)
-    sets = {}
+    sets = json.loads(RESULT.read_text())["sets"] if RESULT.exists() else {}
     for data in chosen.data:
         rates = [(job, _rates(job)) for job in done if job.single or job.recipe == "vbr"]
         found = _compared(rows_of(rates, data, chosen))
