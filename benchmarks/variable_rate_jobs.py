@@ -3,6 +3,7 @@
 Equal data and steps: models of every rate, and the finest of a single rate, go on from the same
 base for `MORE` steps with the same batches and learning rates; coarser ones of a single rate are
 trained for as many steps in all from their own start, where the quantiser step suits their weight.
+"long" is one of every rate whose further training takes as long as a model of a single rate.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ ABLATION = {
     "hyper-step": {"scheme": "random", "without": "offsets"},
     "random": {"scheme": "random"},
     "random-seed-2": {"scheme": "random", **SECOND_SEED},
-    "random-long": {"scheme": "random", "steps": str(BASE + MORE)},
     "uniform": {"scheme": "uniform"},
     "vbr-seed-2": SECOND_SEED,
 }
@@ -41,6 +41,8 @@ def _system(system: str) -> list[Job]:
         settings = COMMON | {"distortion_weight": str(weight), "steps": str(BASE + MORE)}
         jobs.append(Job(f"{system}-{weight}", recipe, "", settings, weight))
     jobs.append(Job(f"{system}-vbr", "vbr", base, COMMON | FURTHER))
+    longer = {"scheme": "random", "steps": str(BASE + MORE)}
+    jobs.append(Job(f"{system}-long", "vbr", base, COMMON | FURTHER | longer))
     return jobs
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from curve_axes import columns, difference, label_curves, label_difference
 from variable_rate_jobs import ABLATED, ABLATION, COMPETITORS, SYSTEMS
 
+KINDS = {"single": "one model per rate", "vbr": "one model", "long": "one model, trained longer"}
+
 Models = Mapping[str, Mapping[str, Any]]
 
 
@@ -23,13 +25,15 @@ def draw(models: Models, title: str, path: Path) -> None:
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     curves, ablation, others = figure.subplots(1, 3)
     for number, system in enumerate(s for s in SYSTEMS if f"{s}-single" in models):
-        for kind, marks in (("single", "o--"), ("vbr", ".-")):
-            bpp, psnr = columns(models[f"{system}-{kind}"]["curve"])
-            what = "one model per rate" if kind == "single" else "one model"
-            name = f"{system} hyperprior, {what}"
-            curves.plot(bpp, psnr, marks, color=f"C{number}", label=name)
+        for (kind, what), marks in zip(KINDS.items(), ("o--", ".:", ".-"), strict=True):
+            if f"{system}-{kind}" in models:
+                bpp, psnr = columns(models[f"{system}-{kind}"]["curve"])
+                name = f"{system} hyperprior, {what}"
+                curves.plot(bpp, psnr, marks, color=f"C{number}", label=name)
     label_curves(curves, title)
-    _differences(ablation, models, [*ABLATION, "vbr"], f"parts and schemes ({ABLATED} hyperprior)")
+    _differences(
+        ablation, models, [*ABLATION, "vbr", "long"], f"parts and schemes ({ABLATED} hyperprior)"
+    )
     _differences(others, models, [*COMPETITORS, "random", "vbr"], "methods, one level per step")
     for axes in (curves, ablation, others):
         axes.grid(alpha=0.3, which="both")

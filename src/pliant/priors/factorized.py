@@ -19,6 +19,7 @@ from pliant.priors.surroundings import CORRECTION_UNIT
 from pliant.priors.walk import Schedule, Step
 
 INDEX_OF_ONE = 360.0  # 1/16 table indices: the Laplacian with a scale of one quantiser step
+SUMS_PER_OCTAVE = SCALES_PER_OCTAVE / CORRECTION_UNIT  # what a network says for twice the scale
 _LEAST = 2**-4.5  # in steps: the smallest scale that has a table
 
 
@@ -36,7 +37,7 @@ def laplace_step(mean: Tensor, scale: Tensor) -> Step:
 
 def sums_for(scales: Tensor) -> Tensor:
     """What a network, or its biases alone, must say for scales in steps."""
-    return SCALES_PER_OCTAVE * scales.clamp(min=_LEAST).log2() / CORRECTION_UNIT
+    return SUMS_PER_OCTAVE * scales.clamp(min=_LEAST).log2()
 
 
 class FactorizedPrior(nn.Module):

@@ -20,7 +20,7 @@ from pliant.errors import MissingError, PliantError, UsageError
 from pliant.files import check_folder, make_folder
 from pliant.layers.quantize import step_for
 from pliant.models import registry
-from pliant.training import principal, recipes, validate
+from pliant.training import principal, recipes, side_start, validate
 from pliant.training.anchors import AnchorsLoss
 from pliant.training.checkpoint import RECIPE, State, load_weights, recipe_beside
 from pliant.training.checkpoint import read_checkpoint as read
@@ -93,6 +93,8 @@ class Trainer:
             principal.start(self.model.transform, image, step_for(weight))
         if self.model.starts_from_photos:
             self.model.start_from_photos(image, weight)
+        if side_start.applies(self.model):
+            side_start.start(self.model, image)
 
     @property
     def part(self) -> torch.nn.Module:
