@@ -33,7 +33,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
-        "-q", "--quality", type=arguments.quality, metavar="Q", help="0 to 100, where nothing is lost (default 50)"
+        "-q",
+        "--quality",
+        type=arguments.quality,
+        metavar="Q",
+        help="0 to 100, where nothing is lost (default 50)",
     )
     target.add_argument("--bpp", type=arguments.positive, help="bits of the file per pixel")
     target.add_argument(
