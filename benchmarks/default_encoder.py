@@ -31,7 +31,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from torch.nn import functional as F
 
-from pliant.entropy.tables import PRECISION, Array, Tables
+from pliant.entropy.tables import PRECISION
 from pliant.evaluation.pictures import images_in
 from pliant.layers.exact import RateVector
 from pliant.models import registry
@@ -130,21 +130,13 @@ def refitted(model: ImageModel, photos: list[Tensor], others: Path) -> list[floa
     fitted = table_fit.fitted(model, [str(others)])
     changes = []
     for r in RATES:
-        uses = sum(_uses(model, photo, r, plain) for photo in photos)
+        uses = sum(table_fit.uses_of(model, photo, r, plain) for photo in photos)
         before, after = (
             float((uses * (PRECISION - np.log2(tables.counts.astype(float)))).sum())
             for tables in (plain, fitted)
         )
         changes.append(round(100 * (after / before - 1), 2))
     return changes
-
-
-def _uses(model: ImageModel, photo: Tensor, r: int, tables: Tables) -> Array:
-    latents = model.transform.analysis(photo)
-    rate = model.fitted(latents, RateVector(torch.tensor([r])))
-    size = (photo.shape[2], photo.shape[3])
-    parts = model.scale(latents, rate)
-    return walk.uses(model.prior, parts, size, rate, tables, model.strength)
 
 
 def shifted(model: ImageModel, photos: list[Tensor], r: int) -> float:

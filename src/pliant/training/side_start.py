@@ -84,7 +84,7 @@ def _start_analysis(hyper: nn.Sequential, main: Tensor) -> None:
     rows = _rows(F.conv2d(features, kernel, stride=2, padding=2, groups=count)).double()
     mean = rows.mean(0)
     energies, directions = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
-    components = directions.flip(1).T * (_SPREAD / energies[-1].sqrt().clamp(min=1e-6))
+    components = directions.flip(1).T * (_SPREAD / energies[-1].sqrt().clamp(min=1e-3))
     third.weight[:, :count] = 0
     third.weight[:count] = 0
     third.weight[:count, :count] = components.float()[:, :, None, None] * smooth

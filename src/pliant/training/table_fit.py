@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pliant.entropy.tables import Tables
+from pliant.entropy.tables import Array, Tables
 from pliant.errors import UsageError
 from pliant.layers.exact import RateVector
 from pliant.models.base import ImageModel
@@ -42,8 +43,20 @@ def fitted(model: ImageModel, folders: Sequence[str], crops: int = CROPS) -> Tab
     uses = np.zeros(len(tables.counts), np.int64)
     for place in (np.arange(crops) + 0.5) / crops:
         image = torch.from_numpy(store.batch(rng, CROP, [0.0])).float()
-        latents = model.transform.analysis(image)
-        rate = model.fitted(latents, RateVector(torch.tensor([int(place * (RATE_MAX + 1))])))
-        parts = model.scale(latents, rate)
-        uses += walk.uses(model.prior, parts, (CROP, CROP), rate, tables, model.strength)
+        uses += uses_of(model, image, int(place * (RATE_MAX + 1)), tables)
     return tables.fitted(uses)
+
+
+@torch.inference_mode()
+def uses_of(model: ImageModel, image: Tensor, r: int, tables: Tables) -> Array:
+    """How often a picture uses each entry of the tables, int64 [entries].
+
+    Args:
+        image: (1, 3, H, W) in 0..255, sizes multiples of the model's.
+        r: rate parameter.
+    """
+    latents = model.transform.analysis(image)
+    rate = model.fitted(latents, RateVector(torch.tensor([r])))
+    size = (image.shape[2], image.shape[3])
+    parts = model.scale(latents, rate)
+    return walk.uses(model.prior, parts, size, rate, tables, model.strength)
