@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +14,13 @@ from weights import needs_weights
 
 from pliant import codec, container, tiles
 from pliant.container import Container
-from pliant.errors import DamagedError, LimitError, MissingError, UsageError
+from pliant.errors import DamagedError, LimitError, MissingError
 from pliant.layers.exact import RateVector
 from pliant.limits import DEFAULT_DEMAND, MACS_PER_PIXEL, Demand
 from pliant.models import blocks
 from pliant.models.complexity import macs_per_pixel
 from pliant.models.memory import bytes_per_pixel
 from pliant.picture import Picture
-from pliant.priors import walk
 from pliant.units import RATE_MAX
 
 pytestmark = needs_weights
@@ -148,90 +146,6 @@ def test_blocks_leave_no_seams(
         found = blocks.synthesise(warm.model, [s.short() for s in symbols], rate, pixels.shape)
     assert np.abs(found.astype(int) - at_once).max() <= 1
     assert (found != at_once).mean() < 1e-3
-
-
-def test_quality_is_monotone(warm: codec.Codec, photo: Any) -> None:
-    pixels = photo[50:146, 100:196]
-    files = [warm.encode(pixels, quality=100 * level / 20) for level in range(21)]
-    sizes = np.array([len(data) for data in files])
-    values = np.array([psnr(warm.decode(data).pixels, pixels) for data in files])
-    assert np.diff(sizes).min() > 0
-    assert np.diff(values).min() > -0.05
-    assert values.argmin() == 0
-
-
-def test_the_finest_steps_of_quality_hardly_ever_invert(warm: codec.Codec, photo: Any) -> None:
-    sizes = [len(warm.encode(photo[90:154, 100:164], quality=40 + k / 4)) for k in range(13)]
-    assert (np.diff(sizes) < 0).sum() <= 1
-    assert sizes[-1] > sizes[0]
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_sizes_are_met(warm: codec.Codec, photo: Any, share: float) -> None:
-    pixels = photo[90:186, 100:228]
-    low, high = (len(warm.encode(pixels, quality=q)) for q in (0, 100))
-    budget = round(low * (high / low) ** share)
-    size = len(warm.encode(pixels, size=budget))
-    assert 0.97 * budget - 2 <= size <= budget
-    bpp = 8 * budget / pixels[..., 0].size
-    assert len(warm.encode(pixels, bpp=bpp)) * 8 <= bpp * pixels[..., 0].size
-
-
-def test_psnr_is_met(warm: codec.Codec, photo: Any) -> None:
-    pixels = photo[90:186, 100:228]
-    files = (warm.encode(pixels, quality=q) for q in (0, 99.98))
-    low, high = (psnr(warm.decode(file).pixels, pixels) for file in files)
-    wanted = low + 0.6 * (high - low)
-    found = psnr(warm.decode(warm.encode(pixels, psnr=wanted)).pixels, pixels)
-    assert wanted <= found < wanted + 0.3
-    lossless = warm.encode(pixels, psnr=high + 1)
-    assert np.array_equal(warm.decode(lossless).pixels, pixels)
-    alone = codec.Codec(replace(warm.loaded, entry=replace(warm.loaded.entry, lossless="")))
-    with pytest.raises(LimitError, match=re.escape(f"the best is {high:.2f} dB")):
-        alone.encode(pixels, psnr=high + 1)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (40, 50), (160, 200)])
-def test_the_smallest_size_is_named_and_works(
-    warm: codec.Codec, photo: Any, size: tuple[int, int]
-) -> None:
-    pixels = photo[: size[0], : size[1]]
-    with pytest.raises(LimitError, match=r"smallest file has \d+ bytes") as caught:
-        warm.encode(pixels, size=20)
-    smallest = int(re.findall(r"has (\d+) bytes", str(caught.value))[0])
-    assert len(warm.encode(pixels, size=smallest)) <= smallest
-
-
-def test_targets_that_make_no_sense(warm: codec.Codec) -> None:
-    pixels = waves(8, 8)
-    wrong: list[dict[str, Any]] = [{"quality": 101}, {"quality": 50, "size": 900}, {"bpp": -1}]
-    for target in wrong:
-        with pytest.raises(UsageError):
-            warm.encode(pixels, **target)
-
-
-def test_the_analysis_runs_once_and_files_are_made_once(
-    warm: codec.Codec, photo: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-
-    def counted(owner: Any, name: str) -> None:
-        function = getattr(owner, name)
-
-        def spy(*args: Any, **more: Any) -> Any:
-            calls.append(name)
-            return function(*args, **more)
-
-        monkeypatch.setattr(owner, name, spy)
-
-    counted(warm.model.transform, "analysis")
-    counted(walk, "write")
-    targets: list[dict[str, Any]] = [{"size": 3000}, {"bpp": 0.7}, {"psnr": 30}, {"quality": 3}]
-    for target in targets:
-        calls.clear()
-        warm.encode(photo[:128, :192], **target)
-        assert calls.count("analysis") == 1
-        assert calls.count("write") <= (1 if "quality" in target else 10)
 
 
 def test_the_same_input_gives_the_same_bytes(warm: codec.Codec, photo: Any) -> None:
