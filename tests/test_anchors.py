@@ -22,8 +22,8 @@ from pliant.models import registry
 from pliant.models.msinn import MsinnModel
 from pliant.training import export
 from pliant.training.anchors import AnchorsLoss
-from pliant.training.loop import Trainer
 from pliant.training.recipes import RECIPES
+from pliant.training.trainer import Trainer
 
 NAME = "exact msinn refined"
 TINY = dataclasses.replace(RECIPES["msinn"], model="tiny", steps=4, batch=2, crop=64, warmup=2)

@@ -22,8 +22,8 @@ from pliant.models.factorized import FactorizedModel
 from pliant.models.ilc import IlcModel
 from pliant.training import export, recipes
 from pliant.training.distillation import DistillationLoss
-from pliant.training.loop import Trainer
 from pliant.training.recipes import RECIPES
+from pliant.training.trainer import Trainer
 
 TINY = dataclasses.replace(
     RECIPES["ilc"], model="tiny", steps=3, batch=2, crop=64, warmup=1, distortion_weight=0.02

@@ -25,9 +25,9 @@ from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.priors import walk
 from pliant.training import export, validate
 from pliant.training.data import Batch
-from pliant.training.loop import Trainer
 from pliant.training.losses import PART_LOSSES
 from pliant.training.recipes import RECIPES, Recipe
+from pliant.training.trainer import Trainer
 
 TINY = Recipe(
     "tiny", model="tiny", part="everything", steps=6, batch=2, crop=64, warmup=2, bfloat16=False

@@ -23,8 +23,9 @@ from pliant.models import registry, weights
 from pliant.models.pyramid import PyramidModel
 from pliant.training import checkpoint, export, loop, recipes, validate
 from pliant.training.journal import Journal
-from pliant.training.loop import Trainer, train
+from pliant.training.loop import train
 from pliant.training.recipes import Recipe
+from pliant.training.trainer import Trainer
 
 CONFIG: dict[str, Any] = {"widths": (8, 8, 8)}
 TINY = Recipe(name="tiny", model="tiny", steps=6, batch=2, crop=64, warmup=2, plain_share=0.0)
@@ -132,7 +133,7 @@ def test_a_step_that_is_not_finite_is_skipped(make: Make, monkeypatch: pytest.Mo
 def test_training_that_diverges_ends(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make(TINY)
     objective = trainer.objective
-    monkeypatch.setattr(loop, "MAX_SKIPPED", 2)
+    monkeypatch.setattr("pliant.training.trainer.MAX_SKIPPED", 2)
     monkeypatch.setattr(trainer, "objective", lambda *a: objective(*a) * math.inf)
     with pytest.raises(PliantError, match="3 steps in a row"):
         steps(trainer, 4)

@@ -26,8 +26,8 @@ from pliant.models import registry
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.models.variable_rate import VariableRateModel
 from pliant.training import export, loop, min_norm, recipes
-from pliant.training.loop import Trainer
 from pliant.training.recipes import Recipe
+from pliant.training.trainer import Trainer
 from pliant.training.vbr import LevelsLoss, settings_from
 
 TINY = Recipe(
