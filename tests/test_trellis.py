@@ -132,15 +132,15 @@ def test_no_strength_finds_the_nearest_values(large: float) -> None:
 
 @pytest.mark.parametrize("spread", [10.0, 300.0])
 def test_granular_gain(spread: float) -> None:
-    """Of the trellis over rounding at equal spacing; eight states have 1.1 dB at high rate."""
+    """Of the trellis over rounding at equal spacing; at high rate."""
     y = tensor(np.random.default_rng(0).normal(0, spread, (1, 4, 64, 128)))
     values = trellis.choose(y, torch.zeros_like(y), torch.zeros_like(y), 0.0, LIMIT)
     error = squared_error(y, values)
     rounding = float(((y - 2 * (y / 2).round()) ** 2).sum())
-    assert 10 * np.log10(rounding / error) > 1.05
+    assert 10 * np.log10(rounding / error) > 1.25
 
 
-@pytest.mark.parametrize(("scale", "gain"), [(0.2, 0.06), (0.5, 0.04), (1, 0.04), (4, 0.025)])
+@pytest.mark.parametrize(("scale", "gain"), [(0.2, 0.045), (0.5, 0.07), (1, 0.06), (4, 0.04)])
 def test_gain_over_rounding(scale: float, gain: float) -> None:
     """On a Laplacian source, at equal price of bits, as a share of the bits."""
     x = tensor(np.random.default_rng(0).laplace(0, scale, (1, 4, 64, 128)))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pliant.entropy.trellis import NEXT, SEGMENT, index_of, value_of
+from pliant.entropy.trellis import SEGMENT, following, index_of, value_of
 from pliant.layers.trellis import ONE
 
 POINTS = {
@@ -68,7 +68,7 @@ def states(values: Sequence[int]) -> list[int]:
     for position, value in enumerate(values):
         state = state if position % SEGMENT else 0
         result.append(state)
-        state = NEXT[state][index_of(int(value), state) % 2]
+        state = following(state, index_of(int(value), state))
     return result
 
 
@@ -84,7 +84,7 @@ def nearest(drawn: Sequence[float], mean: Sequence[float]) -> list[int]:
         else:
             index = 0 if abs(x) < 0.25 else math.ceil(x) if x > 0 else math.floor(x)
         values.append(value_of(index, state))
-        state = NEXT[state][index % 2]
+        state = following(state, index)
     return values
 
 
@@ -120,7 +120,7 @@ def least_cost(
                 parity = index_of(value, int(second)) % 2
                 for state, cost in costs.items():
                     if state % 2 == second:
-                        target = NEXT[state][parity]
+                        target = following(state, parity)
                         after[target] = min(after.get(target, math.inf), cost + own)
         costs = after
     return min(costs.values())

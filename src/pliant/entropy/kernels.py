@@ -32,7 +32,7 @@ _ONE = _U(1)
 
 OK, SHORT, BAD_ESCAPE, BAD_SYMBOL = 0, 1, 2, 3  # what ``decode`` found
 
-_NEXT = _U(trellis.packed())
+_FEEDBACK, _STEERING = _U(trellis.FEEDBACK), _U(trellis.STEERING)
 _SEGMENT_MASK = _U(trellis.SEGMENT - 1)
 _HALF, _ZERO_MEANS = np.int32(trellis.HALF), np.int32(trellis.ZERO_MEANS)
 _ONE_MEANS = np.int32(trellis.ONE_MEANS)
@@ -85,9 +85,9 @@ def _hashed(value: Any, symbol: Any) -> Any:
 
 
 @jit
-def _next_state(state: Any, index: Any) -> Any:
-    """Of the trellis, after an index."""
-    return (_NEXT >> ((state << _U(3)) | ((_U(index) & _ONE) << _U(2)))) & _U(7)
+def next_state(state: Any, index: Any) -> Any:
+    """``trellis.following``."""
+    return (state >> _ONE) ^ ((state & _ONE) * _FEEDBACK) ^ ((_U(index) & _ONE) * _STEERING)
 
 
 @jit
@@ -96,7 +96,7 @@ def _value(index: Any, turned: Any, state: Any) -> Any:
     value = np.int64(2) * (-index if turned else index)
     if state & _ONE:
         value -= np.int64(value > 0) - np.int64(value < 0)
-    return value, _next_state(state, index)
+    return value, next_state(state, index)
 
 
 @jit
@@ -139,7 +139,7 @@ def trace(values: Any, states: Any, value: Any) -> Any:
         if state & _ONE:
             away += np.int64(symbol > 0) - np.int64(symbol < 0)
         bad |= (away & 1) | np.int64(abs(symbol) > SYMBOL_LIMIT)
-        state = _next_state(state, away >> 1)
+        state = next_state(state, away >> 1)
     return bad == 0, value
 
 

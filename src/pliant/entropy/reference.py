@@ -11,10 +11,10 @@ from typing import NamedTuple
 from pliant.entropy.tables import HALF_MEAN_UNIT, MEAN_UNIT, SYMBOL_LIMIT, TOTAL, Tables
 from pliant.entropy.trellis import (
     HALF,
-    NEXT,
     ONE_MEANS,
     SEGMENT,
     ZERO_MEANS,
+    following,
     index_of,
     value_of,
 )
@@ -89,7 +89,7 @@ def _trace(values: Sequence[int]) -> list[tuple[int, bool]]:
             state = 0
         index = index_of(value, state)
         result.append((index, state % 2 == 1))
-        state = NEXT[state][index % 2]
+        state = following(state, index)
     return result
 
 
@@ -208,7 +208,7 @@ class Decoder:
             symbol = self._read_one(s, m, second=state % 2 == 1)
             if on_trellis:
                 index, symbol = symbol, value_of(symbol, state)
-                state = NEXT[state][index % 2]
+                state = following(state, index)
             if abs(symbol) > SYMBOL_LIMIT:
                 raise DamagedError("out of range")
             symbols.append(symbol)

@@ -9,26 +9,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from pliant.entropy.jit import jit
-from pliant.entropy.trellis import HALF, NEXT, SEGMENT, ZERO_MEANS
+from pliant.entropy.kernels import next_state
+from pliant.entropy.trellis import FEEDBACK, HALF, SEGMENT, STATES, STEERING, ZERO_MEANS
 
-_F, _I, _U = np.float32, np.int32, np.uint32
+_F, _I, _U, _W = np.float32, np.int32, np.uint32, np.uint64
 _ZERO, _ONE = _F(0), _F(1)
 _HALF, _QUARTER, _EIGHTH = _F(1 / 2), _F(1 / 4), _F(1 / 8)
 
-LANES = 16
+LANES = 16  # bits of what `_survivors` returns
 _BLOCK = 64  # symbols of all lanes whose costs stay in the first cache
 DISTANCES = 64  # to the mean, in 1/16 steps, that have a cost of their own
 MOST = 4  # indices from -4 to 4 do, too, where the mean is within a step of zero
 QUIET_MEANS = 2  # up to it, and with small latents, only zeros are tried
 _UNREACHED = _F(1e30)
 
-_STATES = np.array(NEXT, np.uint8)
-# For each state the two that lead to it, as 4 * state + parity.
-_BEFORE = np.array(
-    [[4 * s + p for s in range(8) for p in range(2) if NEXT[s][p] == t] for t in range(8)], np.int64
-)
+_TARGETS, _LANES = _W(STATES // 2), _W(LANES)  # from even states, and as many from odd ones
+_FEEDBACK, _STEERING, _BIT = _W(FEEDBACK), _W(STEERING), _W(1)
 
 
 @jit
@@ -110,41 +111,60 @@ def _weigh(
         options[p, 2 + odd], options[p, 2 + (odd ^ 1)] = sign * lower, sign * upper
 
 
+def _two_ways(
+    context: Any, before: Any, _a: Any, _b: Any, costs: Any, _c: Any, _d: Any, after: Any, _e: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(ir.FloatType(), LANES)
+
+        def place(array: int, row: int) -> Any:
+            kind = context.make_array(signature.args[array])
+            first = kind(context, builder, arguments[array]).data
+            item = builder.mul(arguments[row], ir.Constant(ir.IntType(64), LANES))
+            return builder.bitcast(builder.gep(first, [item]), lanes.as_pointer())
+
+        def way(state: int, option: int) -> Any:
+            loaded = (
+                builder.load(place(0, state), align=4),
+                builder.load(place(3, option), align=4),
+            )
+            return builder.fadd(*loaded)
+
+        first, second = way(1, 4), way(2, 5)
+        less = builder.fcmp_ordered("<", second, first)
+        builder.store(builder.select(less, second, first), place(6, 7), align=4)
+        return builder.bitcast(less, ir.IntType(LANES))
+
+    row = types.uint64
+    return types.uint16(before, row, row, costs, row, row, after, row), generate
+
+
+# after[e] = the less of before[a] + costs[c] and before[b] + costs[d], rows of LANES numbers each;
+# returns a bit for each lane, 1 where that is the second. Written as instructions because the
+# compiler does not find the vectors by itself: they are nine times as fast.
+_survivors: Any = intrinsic(_two_ways)
+
+
+@jit
+def _source(target: Any, way: Any) -> Any:
+    """The state that leads to another one by an index of the parity `way`: `trellis.following`."""
+    odd = target // _TARGETS
+    return (((target ^ (odd * _FEEDBACK)) ^ (way * _STEERING)) << _BIT) | odd
+
+
 @jit
 def _advance(before: Any, costs: Any, after: Any, taken: Any) -> None:
-    """One symbol of all lanes; `taken` gets a bit for each state: by which of its two ways.
+    """One symbol of all lanes: the cheaper of the two ways that lead to each state.
 
-    before, after: float32 [8 * LANES]; costs: float32 [4 * LANES]; taken: uint8 [LANES].
+    before, after: float32 [STATES * LANES]; costs: float32 [4 * LANES]; taken: uint16 [STATES].
     """
-    for lane in range(LANES):
-        c0, c1, c2, c3 = (
-            before[lane], before[LANES + lane], before[2 * LANES + lane], before[3 * LANES + lane]
+    for number in range(2 * _TARGETS):
+        target = _W(number)
+        option = _W(2) * (target // _TARGETS)
+        taken[target] = _survivors(
+            before, _source(target, _W(0)), _source(target, _BIT),
+            costs, option, option + _BIT, after, target,
         )  # fmt: skip
-        c4, c5, c6, c7 = (
-            before[4 * LANES + lane], before[5 * LANES + lane],
-            before[6 * LANES + lane], before[7 * LANES + lane],
-        )  # fmt: skip
-        e0, e1 = costs[lane], costs[LANES + lane]
-        f0, f1 = costs[2 * LANES + lane], costs[3 * LANES + lane]
-        a0, b0, a1, b1 = c0 + e0, c4 + e1, c2 + e0, c6 + e1
-        a2, b2, a3, b3 = c0 + e1, c4 + e0, c2 + e1, c6 + e0
-        a4, b4, a5, b5 = c3 + f1, c5 + f0, c1 + f0, c7 + f1
-        a6, b6, a7, b7 = c3 + f0, c5 + f1, c1 + f1, c7 + f0
-        ways = (
-            (_I(1) if b0 < a0 else _I(0)) | (_I(2) if b1 < a1 else _I(0))
-            | (_I(4) if b2 < a2 else _I(0)) | (_I(8) if b3 < a3 else _I(0))
-            | (_I(16) if b4 < a4 else _I(0)) | (_I(32) if b5 < a5 else _I(0))
-            | (_I(64) if b6 < a6 else _I(0)) | (_I(128) if b7 < a7 else _I(0))
-        )  # fmt: skip
-        taken[lane] = np.uint8(ways)
-        after[lane] = b0 if b0 < a0 else a0
-        after[LANES + lane] = b1 if b1 < a1 else a1
-        after[2 * LANES + lane] = b2 if b2 < a2 else a2
-        after[3 * LANES + lane] = b3 if b3 < a3 else a3
-        after[4 * LANES + lane] = b4 if b4 < a4 else a4
-        after[5 * LANES + lane] = b5 if b5 < a5 else a5
-        after[6 * LANES + lane] = b6 if b6 < a6 else a6
-        after[7 * LANES + lane] = b7 if b7 < a7 else a7
 
 
 @jit
@@ -168,9 +188,9 @@ def search(
     longest = min(length, SEGMENT)
     options = np.empty((longest, LANES, 4), np.int16)
     costs = np.empty((_BLOCK, 4 * LANES), _F)
-    taken = np.empty((longest, LANES), np.uint8)
-    paths, others = np.empty(8 * LANES, _F), np.empty(8 * LANES, _F)
-    states = np.empty(LANES, np.int64)
+    taken = np.empty((longest, STATES), np.uint16)
+    paths, others = np.empty(STATES * LANES, _F), np.empty(STATES * LANES, _F)
+    states = np.empty(LANES, _W)
     for number in range(first, last):
         b, start = number // groups, number % groups * LANES * SEGMENT
         paths[:] = _UNREACHED
@@ -193,11 +213,11 @@ def search(
         for p in range(longest - 1, -1, -1):
             for lane in range(LANES):
                 state = states[lane]
-                before = _BEFORE[state, (np.int64(taken[p, lane]) >> state) & 1]
-                states[lane] = before >> 2
+                way = (_W(taken[p, state]) >> _W(lane)) & _BIT
+                states[lane] = _source(state, way)
                 at = start + lane * SEGMENT + p
                 if at < length:
-                    values[b, at] = options[p, lane, (before >> 1 & 2) + (before & 1)]
+                    values[b, at] = options[p, lane, _W(2) * (state // _TARGETS) + way]
 
 
 @jit
@@ -207,14 +227,14 @@ def cells(first: Any, last: Any, values: Any, mean: Any, low: Any, high: Any) ->
     values: int32 [B, N]; mean: int16 [B, N]; low, high: float32 [B, N]; for rows first to last.
     """
     for b in range(first, last):
-        state = 0
+        state = _W(0)
         for p in range(values.shape[1]):
             if p % SEGMENT == 0:
-                state = 0
+                state = _W(0)
             value, m = values[b, p], mean[b, p]
             sign = (value > 0) - (value < 0)
             magnitude = abs(value)
-            if not state & 1:
+            if not state & _BIT:
                 index = value >> 1
                 low[b, p], high[b, p] = _F(index) - _HALF, _F(index) + _HALF
             else:
@@ -229,4 +249,4 @@ def cells(first: Any, last: Any, values: Any, mean: Any, low: Any, high: Any) ->
                     outer = _F(magnitude + 1) * _HALF
                     low[b, p] = inner if value > 0 else -outer
                     high[b, p] = outer if value > 0 else -inner
-            state = _STATES[state, index & 1]
+            state = next_state(state, index)
