@@ -33,10 +33,13 @@ def test_quality_is_monotone(warm: codec.Codec, photo: Any) -> None:
     assert values.argmin() == 0
 
 
-def test_the_finest_steps_of_quality_hardly_ever_invert(warm: codec.Codec, photo: Any) -> None:
+def test_the_finest_steps_of_quality_seldom_invert(warm: codec.Codec, photo: Any) -> None:
+    """And then by less than a hundredth: of a tiny picture, where single symbols count."""
     sizes = [len(warm.encode(photo[90:154, 100:164], quality=40 + k / 4)) for k in range(13)]
-    assert (np.diff(sizes) < 0).sum() <= 1
-    assert sizes[-1] > sizes[0]
+    steps = np.diff(sizes)
+    assert (steps < 0).sum() <= 3
+    assert steps.min() >= -0.01 * sizes[0]
+    assert sizes[-1] > 1.1 * sizes[0]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])

@@ -28,7 +28,7 @@ MOST = 4  # indices from -4 to 4 do, too, where the mean is within a step of zer
 QUIET_MEANS = 2  # up to it, and with small latents, only zeros are tried
 _UNREACHED = _F(1e30)
 
-_TARGETS, _LANES = _W(STATES // 2), _W(LANES)  # from even states, and as many from odd ones
+_TARGETS = _W(STATES // 2)  # from even states, and as many from odd ones
 _FEEDBACK, _STEERING, _BIT = _W(FEEDBACK), _W(STEERING), _W(1)
 
 
