@@ -4,9 +4,9 @@
 
 A setting is a process of its own: threads, memory layout, instruction sets, int8 or float32
 kernels, oneDNN on or off, batch size, the coder in plain Python. Each reads every file, compares
-the symbols and, for a corner of each picture, all probability tables. As a control the same latents
-go through an ordinary float network (`float_prior.py`), which must fail somewhere, or the harness
-proves nothing. Writes `benchmarks/results/exactness.json`.
+the symbols and, for a corner of each picture, all probability tables. As a control the details of
+the default model's two finest levels go through an ordinary float network (`float_prior.py`), which
+must fail somewhere, or the harness proves nothing. Writes `benchmarks/results/exactness.json`.
 """
 
 from __future__ import annotations

@@ -31,7 +31,10 @@ from pliant.errors import DamagedError
 from pliant.evaluation.pictures import read_rgb
 from pliant.layers import int8
 from pliant.layers.exact import RateVector
+from pliant.layers.quantize import MEAN_UNIT
 from pliant.models import registry, weights
+from pliant.models.base import ImageModel
+from pliant.models.registry import Loaded
 from pliant.priors import walk
 from pliant.priors.walk import Prior
 
@@ -101,25 +104,39 @@ def use_reference_coder() -> None:
     setattr(walk, "rans", coder)  # noqa: B010
 
 
-def levels(latents: Sequence[Tensor]) -> list[Tensor]:
-    """The two finest latents, which the control codes."""
-    return list(latents[-2:])
+@torch.inference_mode()
+def received(codec: Codec, data: bytes) -> list[Tensor]:
+    """What the prior's schedule receives while a file of one tile is decoded: values in 1/16."""
+    found: list[Tensor] = []
+    advance = walk._advance
+
+    def record(schedule: walk.Schedule, values: Tensor) -> walk.Step | None:
+        found.append((values * MEAN_UNIT).round().int())
+        return advance(schedule, values)
+
+    setattr(walk, "_advance", record)  # noqa: B010
+    try:
+        codec.decode_symbols(data)
+    finally:
+        setattr(walk, "_advance", advance)  # noqa: B010
+    return found
 
 
-def crop(latents: Sequence[Tensor], width: int) -> list[Tensor]:
-    """The symbols of the upper left corner of a picture of padded `width`."""
-    sizes = [CROP * y.shape[3] // width for y in latents]
-    return [y[:, :, :n, :n] for y, n in zip(latents, sizes, strict=True)]
+def crop(parts: Sequence[Tensor], width: int) -> list[Tensor]:
+    """The upper left corner of a picture of padded `width`, of all its steps."""
+    sizes = [CROP * y.shape[3] // width for y in parts]
+    return [y[:, :, :n, :n] for y, n in zip(parts, sizes, strict=True)]
 
 
 @torch.inference_mode()
-def tables_of(prior: Prior, latents: Sequence[Tensor], rates: Sequence[int]) -> list[str]:
-    """Hashes of all tables that the prior chooses when it is told these symbols, per picture."""
-    size = latents[-1].shape[2] * 2, latents[-1].shape[3] * 2
-    schedule = prior.schedule(size, RateVector(torch.tensor(rates)))
+def tables_of(prior: Prior, parts: Sequence[Tensor], rates: Sequence[int]) -> list[str]:
+    """Hashes of all tables that the prior chooses for crops that it is told, per picture."""
+    schedule = prior.schedule((CROP, CROP), RateVector(torch.tensor(rates)))
     steps = [next(schedule)]
-    for part in prior.split(latents)[:-1]:
-        steps.append(schedule.send(part))
+    for part in parts[:-1]:
+        values = part / MEAN_UNIT
+        real = steps[-1].index.is_floating_point()
+        steps.append(schedule.send(values if real else values.to(torch.int32)))
     return [digest([t[b] for s in steps for t in (s.index, s.mean)]) for b in range(len(rates))]
 
 
@@ -145,63 +162,89 @@ def variants(job: Job) -> Iterator[tuple[str, Any, float]]:
             yield f"{Path(path).stem}-{quality:g}-crop", pixels[:CROP, :CROP], quality
 
 
+class Control:
+    """An ordinary float network that codes the details of the default model's two finest levels."""
+
+    def __init__(self, folder: Path) -> None:
+        torch.manual_seed(1)
+        self.prior, self._folder = FloatPrior().eval(), folder
+        weights_file = folder / "control.safetensors"
+        if weights_file.exists():  # random numbers may depend on the setting, too
+            self.prior.load_state_dict(load_file(weights_file))
+        else:
+            save_file(self.prior.state_dict(), weights_file)
+
+    def write(
+        self, name: str, pixels: np.ndarray, r: int, pyramid: ImageModel, tables: Tables
+    ) -> None:
+        """The stream of a picture, and a corner of its symbols."""
+        image, rate = pyramid.pad(to_tensor(pixels)), RateVector(torch.tensor([r]))
+        latents = pyramid.scale(pyramid.transform.analysis(image), rate)[-2:]
+        size = image.shape[2], image.shape[3]
+        stream = walk.write(self.prior, latents, size, rate, tables, 1.0)
+        (self._folder / f"{name}.control").write_bytes(stream)
+        symbols = walk.read(self.prior, stream, size, rate, tables)
+        parts = {str(i): y.contiguous() for i, y in enumerate(crop(symbols, size[1]))}
+        save_file({"size": torch.tensor(size), **parts}, self._folder / f"{name}.corner")
+
+    def read(self, name: str, r: int, tables: Tables) -> tuple[str, list[Tensor]]:
+        """Hash of the symbols of a stream, or why it cannot be read; and the corner, in 1/16."""
+        corner = load_file(self._folder / f"{name}.corner")
+        height, width = corner.pop("size").tolist()
+        stream, rate = (
+            (self._folder / f"{name}.control").read_bytes(),
+            RateVector(torch.tensor([r])),
+        )
+        try:
+            found = digest(walk.read(self.prior, stream, (height, width), rate, tables))
+        except DamagedError as error:
+            found = str(error)
+        return found, [corner[key] * MEAN_UNIT for key in sorted(corner)]
+
+
 @torch.inference_mode()
-def write(job: Job, codec: Codec) -> dict[str, Any]:
-    """Writes all files, and the same latents by the control."""
+def write(job: Job, codec: Codec, pyramid: Loaded) -> dict[str, Any]:
+    """Writes all files, and those of the control."""
     folder = Path(job.folder)
-    torch.manual_seed(1)
-    control = FloatPrior().eval()
-    save_file(control.state_dict(), folder / "control.safetensors")
+    control = Control(folder)
     for name, pixels, quality in variants(job):
         data = codec.encode(pixels, quality=quality)
         (folder / f"{name}.pli").write_bytes(data)
-        image = codec.model.pad(to_tensor(pixels))
-        rate = RateVector(torch.tensor([container.read_header(data).rate]))
-        latents = levels(codec.model.scale(codec.model.transform.analysis(image), rate))
-        size = (image.shape[2], image.shape[3])
-        stream = walk.write(control, latents, size, rate, codec.loaded.tables, 1.0)
-        (folder / f"{name}.control").write_bytes(stream)
+        r = container.read_header(data).rate
+        control.write(name, pixels, r, pyramid.model, pyramid.tables)
     return {}
 
 
 @torch.inference_mode()
-def read(job: Job, codec: Codec) -> dict[str, Any]:
+def read(job: Job, codec: Codec, pyramid: Loaded) -> dict[str, Any]:
     """Reads all files and hashes symbols and tables, of the exact prior and of the control."""
     folder = Path(job.folder)
-    control = FloatPrior().eval()
-    control.load_state_dict(load_file(folder / "control.safetensors"))
+    control = Control(folder)
     exact: dict[str, str] = {}
     floating: dict[str, str] = {}
     crops: dict[str, list[Tensor]] = {}
+    corners: dict[str, list[Tensor]] = {}
     rates: dict[str, int] = {}
     for path in sorted(folder.glob("*.pli")):
-        if job.reference and not path.stem.endswith("-crop"):
+        name = path.stem
+        if job.reference and not name.endswith("-crop"):
             continue
-        data = path.read_bytes()
-        header = container.read_header(data)
-        rates[path.stem] = header.rate
+        header = container.read_header(path.read_bytes())
+        rates[name] = header.rate
+        floating[name], corners[name] = control.read(name, header.rate, pyramid.tables)
         try:
-            symbols = codec.decode_symbols(data)
+            parts = received(codec, path.read_bytes())
         except DamagedError as error:
-            exact[path.stem] = str(error)
+            exact[name] = str(error)
             continue
-        exact[path.stem] = digest(symbols)
-        height, width = symbols[-1].shape[2] * 2, symbols[-1].shape[3] * 2
-        crops[path.stem] = crop(symbols, width)
-        stream = path.with_suffix(".control").read_bytes()
-        vector = RateVector(torch.tensor([header.rate]))
-        arguments = (stream, (height, width), vector, codec.loaded.tables)
-        try:
-            floating[path.stem] = digest(walk.read(control, *arguments))
-        except DamagedError as error:
-            floating[path.stem] = str(error)
-    finest = {name: levels(y) for name, y in crops.items()}
+        exact[name] = digest(parts)
+        crops[name] = crop(parts, header.width + -header.width % codec.model.multiple)
     return {
         "self_check": weights.self_check(codec.model),
         "symbols": exact,
         "tables": batched(codec.model.prior, crops, rates, job.batch),
         "control symbols": floating,
-        "control tables": batched(control, finest, rates, job.batch),
+        "control tables": batched(control.prior, corners, rates, job.batch),
     }
 
 
@@ -215,8 +258,9 @@ def main() -> None:
         use_reference_coder()
     if not job.onednn:
         torch._C._set_mkldnn_enabled(False)
+    pyramid = registry.load()
     codec = codec_of(job)
-    print(json.dumps(write(job, codec) if job.task == "write" else read(job, codec)))
+    print(json.dumps((write if job.task == "write" else read)(job, codec, pyramid)))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from pliant.training import export
 from pliant.training.checkpoint import read_checkpoint
 
 CHECKPOINT = "checkpoint.pt"
+LEAST_SHARED = 1.0  # dB of PSNR; less is no comparison of curves
 
 
 @dataclass(frozen=True)
@@ -177,9 +178,9 @@ def joined(jobs: Sequence[Job], rows: Mapping[str, Sequence[Row]]) -> Curve:
 
 
 def percent(reference: Curve, curve: Curve, limits: BppRange = None) -> float | None:
-    """BD-rate in percent over a range of rates; None where the curves do not meet."""
+    """BD-rate in percent over a range of rates; None where the curves share less than 1 dB."""
     found = bd_rate(reference, curve, limits)
-    return round(found.percent, 2) if found else None
+    return round(found.percent, 2) if found and found.high - found.low >= LEAST_SHARED else None
 
 
 def points(curve: Curve) -> list[list[float]]:

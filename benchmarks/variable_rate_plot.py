@@ -34,7 +34,7 @@ def draw(models: Models, title: str, path: Path) -> None:
     _differences(
         ablation, models, [*ABLATION, "vbr", "long"], f"parts and schemes ({ABLATED} hyperprior)"
     )
-    _differences(others, models, [*COMPETITORS, "random", "vbr"], "methods, one level per step")
+    _differences(others, models, [*COMPETITORS, "random"], "methods, one level per step")
     for axes in (curves, ablation, others):
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=8)
@@ -48,5 +48,6 @@ def _differences(axes: Any, models: Models, names: Sequence[str], title: str) ->
         if key in models:
             psnr, percent = difference(models[f"{ABLATED}-single"]["curve"], models[key]["curve"])
             bd = models[key]["bd_rate"][0]
-            axes.plot(psnr, percent, label=f"{name.replace('-', ' ')} ({bd:+.1f} %)")
+            summary = "" if bd is None else f" ({bd:+.1f} %)"
+            axes.plot(psnr, percent, label=name.replace("-", " ") + summary)
     label_difference(axes, "one model per rate", title)

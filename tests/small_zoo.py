@@ -72,7 +72,7 @@ def make(name: str, seed: int = 0) -> ImageModel:
         _spread_flow(model, image)
         return model
     if isinstance(model, IlcModel):
-        model.flow.linear_start(40.0)
+        model.flow.linear_start(image, 40.0)
         for parameter in model.flow.flow.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
     for last, number in ((_main(model), -1), (_hyper(model), 0)):

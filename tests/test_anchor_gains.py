@@ -71,9 +71,12 @@ def test_from_8_anchors_to_12(name: str) -> None:
             parameter.copy_(torch.randn_like(parameter))
     after.load_state_dict(after.adopted(before.state_dict()))
     assert count(after) - count(before) == (3 if name == "msinn" else 2) * 4 * 138
-    table, old = after.anchor_gains.main.logs, before.anchor_gains.main.logs
-    assert torch.equal(table[:8], old)
-    assert torch.equal(table[8:], old[7:].expand(4, -1))
+    gains, olds = after.anchor_gains, before.anchor_gains
+    steps = -0.5 * np.log2(np.divide(ANCHOR_WEIGHTS[8:], ANCHOR_WEIGHTS[7]))
+    finer = torch.from_numpy(steps).float()[:, None] if after.linear else torch.zeros(4, 1)
+    for sign, table, old in ((1, gains.main, olds.main), (-1, gains.inverse, olds.inverse)):
+        assert torch.equal(table.logs[:8], old.logs)
+        assert torch.allclose(table.logs[8:], old.logs[7] - sign * finer, atol=1e-5)
     again = after.adopted(after.state_dict())
     assert all(torch.equal(again[k], v) for k, v in after.state_dict().items())
 

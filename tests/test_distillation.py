@@ -110,6 +110,20 @@ def test_the_student_starts_with_the_prior_of_the_teacher(trainers: Make, teache
     assert any(not torch.equal(plain.model.state_dict()[k], v) for k, v in prior.items())
 
 
+def test_the_student_starts_near_the_latent_of_the_teacher(
+    photo: Any, trainers: Make, teacher: Path
+) -> None:
+    """Unless that latent is not to be learned."""
+    distances, image = [], batch_of(photo).image
+    for weight in (0.05, 0.0):
+        trainer = trainers(teacher=str(teacher), distillation=weight)
+        with torch.no_grad():
+            taught = trainer.objective.teacher.transform.analysis(image)[0]
+            y, _ = trainer.model.flow.parts(image)
+            distances.append(float((y - taught).square().mean() / taught.square().mean()))
+    assert distances[0] < 0.5 < distances[1]
+
+
 def test_distillation_pulls_towards_the_teacher(photo: Any, teacher: Path) -> None:
     batch, distances = batch_of(photo), []
     for weight in (0.0, 5.0):

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from small_zoo import build, loaded, make
+from small_zoo import build, config_of, loaded, make
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pliant.codec import Codec
 from pliant.layers.exact import RateVector
 from pliant.layers.invertible import Chain, Haar, InvertibleConv, TwoSidedCoupling
+from pliant.layers.quantize import step_for
 from pliant.models import registry
 from pliant.models.complexity import macs_per_pixel
 from pliant.models.factorized import FactorizedModel
@@ -84,18 +85,54 @@ def test_the_stages_of_the_paper() -> None:
     assert registry.build("ilc-small").multiple == 8
 
 
-def test_it_starts_as_pure_haar(photo: Any) -> None:
-    model, image = untrained(), picture(photo[:64, :96])
+def test_without_1x1_convolutions_it_starts_as_pure_haar(photo: Any) -> None:
+    model, image = IlcModel(**config_of("ilc"), mixing=False), picture(photo[:64, :96])
     model.start_from_photos(image, 0.01)
     haar = Chain([Haar(), Haar(), Haar()])
     with torch.no_grad():
         y, z = model.flow.parts(image)
         expected = haar(image - 127.5)
-    step = float(image.new_tensor(6 / 0.6931472 / 0.01).sqrt())
-    assert torch.allclose(y, expected[:, :64] * 8 / step, atol=1e-3)  # an orthonormal one's gain
+    assert torch.allclose(y, expected[:, :64] * 8 / step_for(0.01), atol=1e-3)  # orthonormal
     assert torch.allclose(z, expected[:, 64:], atol=1e-3)
     averages = F.avg_pool2d(image - 127.5, 8)
-    assert torch.allclose(y[:, :3], averages * 8 / step, atol=1e-3)
+    assert torch.allclose(y[:, :3], averages * 8 / step_for(0.01), atol=1e-3)
+
+
+def test_it_starts_with_the_principal_components_of_photos(photo: Any) -> None:
+    model, image = untrained(), picture(photo[:128, :192])
+    model.start_from_photos(image, 0.01)
+    for layer in model.flow.flow.layers:
+        if isinstance(layer, InvertibleConv):
+            matrix = layer.weight[:, :, 0, 0]
+            assert torch.allclose(matrix @ matrix.T, torch.eye(len(matrix)), atol=1e-4)
+    with torch.no_grad():
+        y, z = model.flow.parts(image)
+        energies = (y * step_for(0.01) / 8).square().mean((0, 2, 3))
+        assert bool((energies.diff() < 1e-3 * energies[0]).all())  # strongest first
+        plain = IlcModel(**config_of("ilc"), mixing=False)
+        assert float(z.square().mean()) < 0.5 * float(plain.flow.parts(image)[1].square().mean())
+
+
+def test_it_meets_a_latent_that_is_linear(photo: Any) -> None:
+    """And of one that is always zero, the rest; the flow can be undone all the same."""
+    model, image = untrained(), picture(photo[:128, :192])
+    model.start_from_photos(image, 0.01)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        y, _ = model.flow.parts(image)
+        turn = torch.linalg.qr(torch.randn(len(y[0]), len(y[0]))).Q
+        wanted = torch.einsum("nc,bchw->bnhw", turn, y)
+        wanted[:, 5] = 0
+        model.flow.meet(image, wanted)
+        found, z = model.flow.parts(image)
+        away = (found - wanted).square().mean((0, 2, 3))
+        away[5] = 0
+        assert float(away.max()) < 0.02 * float(wanted.square().mean())
+        assert torch.allclose(model.flow.joined(found, z), image, atol=2e-2)
+        # z is made of what y cannot tell
+        rows = (x.movedim(1, 0).flatten(1) for x in (found, z))
+        told, rest = (x / x.norm(dim=1, keepdim=True).clamp(min=1e-6) for x in rows)
+        assert float((told @ rest.T).abs().mean()) < 0.1
 
 
 @pytest.mark.parametrize("name", ["ilc", "exact ilc"])

@@ -112,7 +112,7 @@ def _weigh(
 
 
 def _two_ways(
-    context: Any, before: Any, _a: Any, _b: Any, costs: Any, _c: Any, _d: Any, after: Any, _e: Any
+    _context: Any, before: Any, _a: Any, _b: Any, costs: Any, _c: Any, _d: Any, after: Any, _e: Any
 ) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes = ir.VectorType(ir.FloatType(), LANES)
@@ -158,7 +158,7 @@ def _advance(before: Any, costs: Any, after: Any, taken: Any) -> None:
 
     before, after: float32 [STATES * LANES]; costs: float32 [4 * LANES]; taken: uint16 [STATES].
     """
-    for number in range(2 * _TARGETS):
+    for number in range(STATES):
         target = _W(number)
         option = _W(2) * (target // _TARGETS)
         taken[target] = _survivors(

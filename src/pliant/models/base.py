@@ -43,7 +43,6 @@ class ImageModel(nn.Module):
         lossless: whether decoded pixels are those that were encoded.
         strength: of rate when the encoder chooses symbols, see `Step.choose`.
         restoration: what improves the picture after the synthesis, if the model has it.
-        starts_from_photos: whether `start_from_photos` does something.
         adaptations: numbers that fit the model to a picture, from -32768 to 32767; 0: none.
     """
 
@@ -53,7 +52,6 @@ class ImageModel(nn.Module):
     single_rate: bool = False
     lossless: bool = False
     strength: float = 1.0
-    starts_from_photos: bool = False
     adaptations: int = 0
 
     def __init__(

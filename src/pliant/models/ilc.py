@@ -46,6 +46,6 @@ class IlcModel(SingleRateModel):
         return self.transform
 
     def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:
-        """See `ImageModel`: the gain that the weight asks for, and an exact prior to suit."""
-        self.flow.linear_start(step_for(distortion_weight))
+        """See `ImageModel`: a linear transform with the gain that the weight asks for."""
+        self.flow.linear_start(image, step_for(distortion_weight))
         self.expect(image)

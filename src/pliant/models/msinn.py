@@ -11,6 +11,7 @@ from pliant.entropy.families import gaussian_masses
 from pliant.entropy.tables import Tables
 from pliant.layers.anchor_gains import ANCHOR_WEIGHTS, AnchorGains, AnchorTable, anchor_rates
 from pliant.layers.exact import RateBias, RateVector
+from pliant.layers.quantize import step_for
 from pliant.models.base import ImageModel
 from pliant.priors.flow_context import FlowPrior
 from pliant.priors.slices import SlicePrior
@@ -38,7 +39,6 @@ class MsinnModel(ImageModel):
     multiple = 32
     strength = 0.0
     integral = False
-    starts_from_photos = True
 
     def __init__(
         self,
@@ -109,15 +109,19 @@ class MsinnModel(ImageModel):
     def adopted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `ImageModel`: also a model of fewer anchors, whose rates keep their weights.
 
-        New anchors have the gains of the last one, as published.
+        New anchors have the gains of the last one, as published; with a linear start they go on
+        as the weights of distortion do, else a short training would scale the whole transform.
         """
         start = dict(state)
         for name, module in self.named_modules():
             if isinstance(module, AnchorTable):
                 known = start[f"{name}.logs"]
-                missing = self.anchors - len(known)
-                start[f"{name}.logs"] = torch.cat((known, known[-1:].expand(missing, -1)))
                 before = len(known)
+                missing = known[-1:].expand(self.anchors - before, -1)
+                if self.linear:
+                    sign = -1 if module is self.anchor_gains.inverse else 1
+                    missing = missing + sign * _octaves(before, self.anchors)[:, None]
+                start[f"{name}.logs"] = torch.cat((known, missing))
         for name, module in self.named_modules():
             if isinstance(module, RateBias):
                 key = f"{name}.anchors"
@@ -127,6 +131,12 @@ class MsinnModel(ImageModel):
     def tables(self) -> Tables:
         """See `ImageModel`."""
         return super().tables() if self.portable else Tables.listed(gaussian_masses())
+
+
+def _octaves(before: int, now: int) -> Tensor:
+    """How much finer a sensible step is at each new anchor than at the last one before: (new,)."""
+    steps = torch.tensor([step_for(weight) for weight in ANCHOR_WEIGHTS[before - 1 : now]])
+    return (steps[0] / steps[1:]).log2()
 
 
 def _moved(biases: Tensor, before: int, now: int) -> Tensor:

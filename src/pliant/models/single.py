@@ -25,7 +25,6 @@ class SingleRateModel(ImageModel):
     """
 
     single_rate = True
-    starts_from_photos = True
     strength = 0.0
 
     def __init__(self, transform: nn.Module, prior: nn.Module, latents: int) -> None:

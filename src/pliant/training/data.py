@@ -28,8 +28,8 @@ AHEAD = 3  # batches that wait for the training step
 
 
 def cache_folder() -> Path:
-    """Where decoded photos lie: $PLIANT_CACHE, or .cache here."""
-    return Path(os.environ.get("PLIANT_CACHE", ".cache"))
+    """Where decoded photos lie: $PLIANT_CACHE, or .cache here if that is not set or empty."""
+    return Path(os.environ.get("PLIANT_CACHE") or ".cache")
 
 
 def list_images(folders: Sequence[str | os.PathLike[str]]) -> list[Path]:

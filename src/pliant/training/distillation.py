@@ -36,18 +36,21 @@ class DistillationLoss(BalancedLoss):
         super().__init__(recipe)
         self.teacher = load_teacher(Path(recipe.teacher)) if recipe.teacher else None
 
-    def known(self, model: ImageModel) -> Mapping[str, Tensor]:
-        """See `BalancedLoss`: the student has the teacher's prior at first.
+    def start(self, model: ImageModel, image: Tensor) -> None:
+        """See `BalancedLoss`: the student has the teacher's prior at first, and nearly its y.
 
         Raises:
             UsageError: their priors differ in kind or size.
         """
         if self.teacher is None:
-            return {}
+            return
         own, other = _prior(model), _prior(self.teacher)
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in other.items()}:
             raise UsageError("the latent of the teacher is not like the student's")
-        return other
+        model.load_state_dict(other, strict=False)
+        if self.recipe.distillation:
+            assert isinstance(model, IlcModel)
+            model.flow.meet(image, self._taught(image))
 
     def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:
         """See `BalancedLoss`."""

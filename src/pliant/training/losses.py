@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,9 +33,13 @@ class BalancedLoss(ABC):
         self.running = torch.ones(RATE_BINS, dtype=torch.float64)
         self.seen = torch.zeros(RATE_BINS, dtype=torch.float64)
 
-    def known(self, model: ImageModel) -> Mapping[str, Tensor]:
-        """Weights that an untrained model shall start with, where the loss knows some."""
-        return {}
+    def start(self, model: ImageModel, image: Tensor) -> None:  # noqa: B027
+        """Sets what the loss knows of the weights that an untrained model shall start with.
+
+        Args:
+            model: as photos let it start, see `ImageModel.start_from_photos`.
+            image: (B, 3, H, W) in 0..255; these photos.
+        """
 
     @abstractmethod
     def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:

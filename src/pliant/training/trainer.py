@@ -61,7 +61,6 @@ class Trainer:
             self._start_from(recipe.init)
         elif recipe.part == "everything":
             self._start_from_photos()
-            self.model.load_state_dict(self.objective.known(self.model), strict=False)
         self.model.to(self.device)
         self._select()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -78,18 +77,15 @@ class Trainer:
             load_weights(self.model, self.model.adopted(read(Path(init))["average"]))
 
     def _start_from_photos(self) -> None:
-        components = principal.applies(self.model.transform)
-        if not components and not self.model.starts_from_photos:
-            return
         rng = np.random.default_rng(self.recipe.seed)
         crops = self.store.batch(rng, self.recipe.crop, [0.0] * COMPONENT_CROPS)
         image, weight = torch.from_numpy(crops).float(), self.recipe.distortion_weight
-        if components:
+        if principal.applies(self.model.transform):
             principal.start(self.model.transform, image, step_for(weight))
-        if self.model.starts_from_photos:
-            self.model.start_from_photos(image, weight)
+        self.model.start_from_photos(image, weight)
         if side_start.applies(self.model):
             side_start.start(self.model, image)
+        self.objective.start(self.model, image)
 
     @property
     def part(self) -> torch.nn.Module:

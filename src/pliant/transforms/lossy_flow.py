@@ -6,7 +6,7 @@ Wang et al., "Modeling Lost Information in Lossy Image Compression" (2020, arXiv
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -19,6 +19,8 @@ from pliant.transforms.autoencoder import MID_GREY, PEAK
 _CODED = 3  # one of so many channels is coded
 _SLOPE = 0.2  # of the networks' rectifiers below zero
 _SMALLNESS = 0.1  # of their first weights
+_RIDGE = 1e-4  # of the mean energy, where a latent is to be met
+_LEAST = 0.01  # length of a row that gives one of its channels
 
 
 class LossyFlow(nn.Module):
@@ -79,9 +81,67 @@ class LossyFlow(nn.Module):
         return self.joined(y, y.new_zeros(batch, self.channels - self.coded, height, width))
 
     @torch.no_grad()
-    def linear_start(self, step: float) -> None:
-        """Gives y the step (of an orthonormal transform of 0..255) that one unit shall be worth."""
+    def linear_start(self, image: Tensor, step: float) -> None:
+        """Starts as a linear transform of photos: 1x1 convolutions give principal components.
+
+        Those of most energy come first, so that y has them.
+
+        Args:
+            image: (B, 3, H, W) in 0..255, sizes multiples of `factor`; some dozens of crops.
+            step: of an orthonormal transform of 0..255 that one unit of y shall be worth.
+        """
         self.log_gain.fill_(math.log(PEAK * self.factor / step))
+        self._through(image, _components)
+
+    @torch.no_grad()
+    def meet(self, image: Tensor, y: Tensor) -> None:
+        """Brings the latent of photos as near to another one as the last 1x1 convolution can.
+
+        That is the least squares solution; z is made of what y cannot tell. Does nothing without
+        1x1 convolutions.
+
+        Args:
+            image: see `linear_start`, which comes before.
+            y: (B, coded, H / factor, W / factor) what shall be met, in its steps.
+        """
+        last = [layer for layer in self.flow.layers if isinstance(layer, InvertibleConv)][-1:]
+        wanted = y * (-self.log_gain).exp()
+
+        def near(layer: InvertibleConv, x: Tensor) -> Tensor | None:
+            if layer not in last:
+                return None
+            samples, goals = (t.movedim(1, 0).flatten(1).double() for t in (x, wanted))
+            energy = samples @ samples.T / samples.shape[1]
+            energy += _RIDGE * energy.diagonal().mean() * torch.eye(len(energy))
+            rows = torch.linalg.solve(energy, samples @ goals.T / samples.shape[1]).T
+            unused = rows.norm(dim=1) < _LEAST  # of what is always zero no matrix has an inverse
+            rows[unused] = _LEAST * layer.weight[: len(rows), :, 0, 0].double()[unused]
+            back = torch.linalg.solve(rows @ energy @ rows.T, rows @ energy).T
+            rest = torch.linalg.qr(back, mode="complete").Q[:, len(rows) :].T
+            return torch.cat((rows, rest))
+
+        self._through(image, near)
+
+    def _through(
+        self, image: Tensor, matrix: Callable[[InvertibleConv, Tensor], Tensor | None]
+    ) -> None:
+        """Sets the 1x1 convolutions, one after the other, by what arrives at them."""
+        x = image / PEAK - MID_GREY
+        for layer in self.flow.layers:
+            assert isinstance(layer, Invertible)
+            found = matrix(layer, x) if isinstance(layer, InvertibleConv) else None
+            if found is not None:
+                assert isinstance(layer, InvertibleConv)
+                layer.weight.copy_(found[:, :, None, None])
+            x = layer(x)
+
+
+def _components(layer: InvertibleConv, x: Tensor) -> Tensor:
+    """The principal components of x as rows, most energy first."""
+    samples = x.movedim(1, 0).flatten(1).double()
+    _, directions = torch.linalg.eigh(samples @ samples.T)
+    found: Tensor = directions.flip(1).T
+    return found
 
 
 def _factor(channels: int) -> int:
