@@ -1,8 +1,8 @@
 """The trainings behind `flows.py`, in order of value; about three and a half hours of a CPU core.
 
 The flow of all rates gets `FLOW` steps with either context, and is then taken to twelve anchors. Of
-its rivals, each family has two models of one rate with as many steps, which together take about as
-long. A teacher and a student share their weight of distortion.
+its rivals, each family has two models of one rate, which together take about as long. A teacher and
+a student share their weight of distortion.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 from trainings import Job
 
 FLOW, MORE_ANCHORS = 3600, 1200  # steps of msinn-small, and of the twelve anchors after them
+RIVAL = 3000  # steps of a model of one rate
 TEACHER, STUDENT, EARLY = 1400, 1400, 350  # steps; where the early teacher stopped
 RATES = (0.013, 0.0035, 0.0067, 0.0018)  # weights of distortion of teachers and students
 ABLATED = RATES[:2]
 RIVAL_RATES = (0.0932, 0.025)
 RIVALS = ("scale-hyperprior", "factorized")
 COMMON = {"batch": "4", "crop": "128"}
-# New gains are copies that have to treble, in so many steps; the rest shall change little.
-FURTHER = {"learning_rate": "2e-3", "matrix_learning_rate": "5e-4"}
+# Twelve anchors start from a trained model, which shall change little.
+FURTHER = {"learning_rate": "1e-3", "matrix_learning_rate": "5e-4"}
 EXACT, FLOAT, TWELVE = "msinn-exact", "msinn-float", "msinn-twelve"
 ANCHORS = {EXACT: 8, FLOAT: 8, TWELVE: 12}
 # What is left out of a student, and the settings that say so.
@@ -45,7 +46,7 @@ def _student(weight: float, kind: str, settings: dict[str, str]) -> Job:
 
 
 def _rival(family: str, weight: float) -> Job:
-    settings = COMMON | {"distortion_weight": str(weight), "steps": str(FLOW)}
+    settings = COMMON | {"distortion_weight": str(weight), "steps": str(RIVAL)}
     return Job(f"{family}-{weight}", family, "", settings, weight)
 
 

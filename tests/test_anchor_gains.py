@@ -56,9 +56,20 @@ def test_gains_cannot_become_negative_or_vanish() -> None:
         table.logs.fill_(-50.0)
     for rate in (0, 300.5, RATE_MAX):
         factors = table(vector(rate))
-        assert torch.equal(factors, torch.full_like(factors, 0.01))
+        assert torch.allclose(factors, torch.full_like(factors, 0.01))
     (-table(vector(0)).sum()).backward()  # gradients that raise it pass
     assert table.logs.grad is not None
+
+
+def test_between_anchors_only_anchors_are_bounded() -> None:
+    """Else the bound would bend the path from one to the other, and not that of its inverse."""
+    table = AnchorTable(2, 1)
+    with torch.no_grad():
+        table.logs.copy_(torch.tensor([[-6.0], [-9.0]]))  # the second is below the bound
+        first, last = float(table(vector(RATE_MAX))), float(table(vector(0)))
+        assert last == pytest.approx(0.01)
+        middle = float(table(vector(RATE_MAX / 2)))
+    assert middle == pytest.approx((first * last) ** 0.5, rel=1e-4)
 
 
 @every_model

@@ -6,6 +6,7 @@ Compression" (IEEE Transactions on Multimedia 2025). An anchor is a rate that tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,6 +24,7 @@ ANCHOR_WEIGHTS: Final = (*WEIGHTS, 0.32, 0.569, 1.012, 1.8)
 """Published weights of squared error (of 0..255) against bits per pixel, coarse first."""
 
 LEAST_FACTOR: Final = 0.01
+LEAST_LOG: Final = math.log2(LEAST_FACTOR)
 
 
 def anchor_rates(anchors: int) -> list[int]:
@@ -43,7 +45,8 @@ class AnchorTable(nn.Module):
 
     def forward(self, rate: RateVector) -> Tensor:
         """(B, C, 1, 1)."""
-        return lower_bound(geometric(self.logs, rate, self.rates), LEAST_FACTOR)
+        # anchors are bounded, not what lies between: else a gain and its inverse part there
+        return geometric(lower_bound(self.logs, LEAST_LOG), rate, self.rates)
 
 
 class AnchorGains(Gains):
