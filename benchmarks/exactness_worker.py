@@ -56,9 +56,9 @@ def codec_of(job: Job) -> Codec:
     """The model of the folder, loaded by the registry, then put into the job's arithmetic."""
     path = Path(job.folder) / WEIGHTS
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    entry = dataclasses.replace(registry.entry(job.model), file=WEIGHTS, sha256=sha256)
+    entry = registry.entry(job.model)
+    entry = dataclasses.replace(entry, file=WEIGHTS, sha256=sha256, folder=path.parent)
     registry.MODELS[entry.name] = entry
-    setattr(registry, "_FOLDER", path.parent)  # noqa: B010
     loaded = registry.load(entry.name)
     loaded.model.dtype = DTYPES[job.arithmetic]
     return Codec(loaded)
