@@ -40,7 +40,7 @@ class DistillationLoss(BalancedLoss):
         """See `BalancedLoss`: the student has the teacher's prior at first, and nearly its y.
 
         Raises:
-            UsageError: their priors differ in kind or size.
+            UsageError: their priors differ in kind or size, or the model is no flow.
         """
         if self.teacher is None:
             return
@@ -49,16 +49,13 @@ class DistillationLoss(BalancedLoss):
             raise UsageError("the latent of the teacher is not like the student's")
         model.load_state_dict(other, strict=False)
         if self.recipe.distillation:
-            assert isinstance(model, IlcModel)
-            model.flow.meet(image, self._taught(image))
+            _student(model).flow.meet(image, self._taught(image))
 
     def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:
         """See `BalancedLoss`."""
-        if not isinstance(model, IlcModel):
-            raise UsageError("the scheme distillation is for the models ilc")
         image, rate = batch
         size = (image.shape[2], image.shape[3])
-        y, z = model.flow.parts(image)
+        y, z = _student(model).flow.parts(image)
         total, decoded = model.surrogate_of([y], size, RateVector(rate))
         error = (decoded - image).square().mean((1, 2, 3))
         cost = total / (size[0] * size[1]) + self.recipe.distortion_weight * error
@@ -93,6 +90,12 @@ def settings_of_teacher(settings: Mapping[str, str]) -> dict[str, str]:
     """What follows from the teacher's run: the weight of distortion, as both are for one rate."""
     before = recipe_beside(Path(settings["teacher"])) if settings.get("teacher") else {}
     return {k: str(before[k]) for k in ("distortion_weight",) if k in before}
+
+
+def _student(model: ImageModel) -> IlcModel:
+    if not isinstance(model, IlcModel):
+        raise UsageError("the scheme distillation is for the models ilc")
+    return model
 
 
 def _prior(model: ImageModel) -> dict[str, Tensor]:
