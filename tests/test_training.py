@@ -148,6 +148,16 @@ def test_the_average_follows(make: Make) -> None:
     assert not same(trainer.average.state_dict(), trainer.model.state_dict())
 
 
+def test_spreads_without_a_weight_can_be_trained(make: Make, start: str) -> None:
+    """Weights of a model that was installed are integers, and there is no logarithm of zero."""
+    state = checkpoint.read_checkpoint(Path(start))
+    state["average"]["prior.fine.nets.0.spread.weight"][0] = -math.inf
+    torch.save(state, start)
+    trainer = make(dataclasses.replace(TINY, init=start))
+    steps(trainer, 1)
+    assert all(bool(p.isfinite().all()) for p in trainer.average.parameters())
+
+
 def test_learning_rates_rise_and_fall(make: Make) -> None:
     trainer = make(dataclasses.replace(TINY, warmup=10))
     assert trainer.rate_share(0.0) == pytest.approx(0.1)

@@ -274,6 +274,13 @@ class SpreadConv2d(ExactConv2d):
         return out
 
 
+def project(module: nn.Module) -> None:
+    """Brings the trained weights of all exact convolutions back into their grids' range."""
+    for part in module.modules():
+        if isinstance(part, ExactConv2d):
+            part.project()
+
+
 def _shift(kernel: int) -> int:
     """Of weights: a sum over 3x3 positions has smaller ones."""
     return 8 if kernel > 1 else 7

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pliant.errors import MissingError
-from pliant.layers.exact import ExactConv2d, ExactLayer, SpreadConv2d
+from pliant.layers.exact import ExactConv2d, ExactLayer, SpreadConv2d, project
 from pliant.layers.invertible import InvertibleConv
 from pliant.training.centring import Centring
 
@@ -99,9 +99,7 @@ class Optimiser:
             part.step()
         # fused optimisers, and those of views, do not tell; values made from weights are kept
         torch.autograd.graph.increment_version(list(self._module.parameters()))
-        for module in self._module.modules():
-            if isinstance(module, ExactConv2d):
-                module.project()
+        project(self._module)
         for layer in self._centring:
             layer.after_step()
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from pliant.errors import PliantError, UsageError
+from pliant.layers.exact import project
 from pliant.layers.quantize import step_for
 from pliant.models import registry
 from pliant.training import principal, recipes, side_start
@@ -59,6 +60,7 @@ class Trainer:
         self.store = PhotoStore(folders, cache_folder(), recipe.crop)
         if recipe.init:
             self._start_from(recipe.init)
+            project(self.model)  # stored weights are the grids' integers; the log of none is -inf
         elif recipe.part == "everything":
             self._start_from_photos()
         self.model.to(self.device)
