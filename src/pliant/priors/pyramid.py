@@ -73,15 +73,21 @@ class Pass(NamedTuple):
 
 
 # One cell of the 2x2 grid at a time, luma first. On the fine levels, where most of the arithmetic
-# is, chroma must do with a diagonal at a time and a narrower layer: below 1 bpp it has 3 % of the
-# bits there, luma 60 to 70 %.
+# is, chroma must do with a diagonal at a time and a narrower layer: between 0.2 and 1 bpp it has at
+# most 3 % of a file's bits there, luma 60 to 70 %.
 _LUMA_PASSES = tuple(Pass(LUMA, (cell,)) for cell in (*A, *B))
 FINE_PASSES: tuple[Pass, ...] = (*_LUMA_PASSES, *(Pass(CHROMA, c, 2 / 3) for c in (A, B)))
 COARSE_PASSES: tuple[Pass, ...] = (*_LUMA_PASSES, *(Pass(CHROMA, (c,)) for c in (*A, *B)))
 
 
 class PassNet(nn.Module):
-    """Mean and scale of one pass."""
+    """Mean and scale of one pass.
+
+    Args:
+        trunk: channels of the level's trunk.
+        known: planes of the level that are decoded before.
+        variants: levels that share it.
+    """
 
     def __init__(self, trunk: int, known: int, p: Pass, variants: int) -> None:
         super().__init__()
