@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pliant.layers.anchor_gains import ANCHOR_WEIGHTS
 from pliant.layers.invertible import InvertibleConv
 from pliant.models.base import ImageModel
 from pliant.models.cheng2020 import ChengModel
@@ -28,7 +29,12 @@ from pliant.transforms.post_net import PostNet, SqueezeExcite
 from pliant.units import ANCHORS
 
 _SIZE = {"width": 6, "channels": 10}
-_FLOW: dict[str, Any] = {"widths": (6, 6, 8, 8), "units": 2, "context": (8,) * 5, "anchors": 3}
+_FLOW: dict[str, Any] = {
+    "widths": (6, 6, 8, 8),
+    "units": 2,
+    "context": (8,) * 5,
+    "weights": ANCHOR_WEIGHTS[:3],
+}
 _SYSTEMS: dict[str, tuple[Callable[..., ImageModel], dict[str, Any]]] = {
     "factorized": (FactorizedModel, _SIZE),
     "factorized eighth": (FactorizedModel, {**_SIZE, "stages": 3}),
@@ -74,7 +80,7 @@ def make(name: str, seed: int = 0) -> ImageModel:
     if isinstance(model, IlcModel):
         model.flow.linear_start(image, 40.0)
         for parameter in model.flow.flow.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.02)
+            parameter.add_(torch.randn_like(parameter) * 0.01)
     for last, number in ((_main(model), -1), (_hyper(model), 0)):
         if last is not None:
             spread = model.transform.analysis(image)[number].std()

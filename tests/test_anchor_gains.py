@@ -8,8 +8,14 @@ import torch
 from small_zoo import config_of
 from torch import nn
 
-from pliant.layers.anchor_gains import ANCHOR_WEIGHTS, AnchorTable, anchor_rates
+from pliant.layers.anchor_gains import (
+    ANCHOR_WEIGHTS,
+    SMALL_ANCHOR_WEIGHTS,
+    AnchorTable,
+    anchor_rates,
+)
 from pliant.layers.exact import RateBias, RateVector
+from pliant.models import registry
 from pliant.models.msinn import MsinnModel
 from pliant.units import RATE_MAX
 
@@ -29,7 +35,7 @@ def test_anchors_lie_at_rate_parameters() -> None:
     for anchors in (8, 12):
         rates = anchor_rates(anchors)
         assert (rates[0], rates[-1], len(rates)) == (RATE_MAX, 0, anchors)
-        model = MsinnModel(anchors, (2,) * 4, 1, (2,) * 5, (0, 0), 0)
+        model = MsinnModel(ANCHOR_WEIGHTS[:anchors], (2,) * 4, 1, (2,) * 5, (0, 0), 0)
         found, weights = model.anchor_points(torch.arange(anchors))
         assert found.tolist() == rates
         assert weights.tolist() == list(ANCHOR_WEIGHTS[:anchors])
@@ -74,9 +80,9 @@ def test_between_anchors_only_anchors_are_bounded() -> None:
 
 @every_model
 def test_from_8_anchors_to_12(name: str) -> None:
-    config = {**config_of(name), "anchors": 8}
+    config = {**config_of(name), "weights": ANCHOR_WEIGHTS[:8]}
     torch.manual_seed(0)
-    before, after = MsinnModel(**config), MsinnModel(**{**config, "anchors": 12})
+    before, after = MsinnModel(**config), MsinnModel(**{**config, "weights": ANCHOR_WEIGHTS})
     with torch.no_grad():
         for parameter in (*before.gains.parameters(), *_biases(before)):
             parameter.copy_(torch.randn_like(parameter))
@@ -94,8 +100,8 @@ def test_from_8_anchors_to_12(name: str) -> None:
 
 def test_biases_keep_the_rates_that_they_are_for() -> None:
     """What an exact prior says at an anchor, it says there after the change, nearly."""
-    config = {**config_of("exact msinn refined"), "anchors": 8}
-    before, after = MsinnModel(**config), MsinnModel(**{**config, "anchors": 12})
+    config = {**config_of("exact msinn refined"), "weights": ANCHOR_WEIGHTS[:8]}
+    before, after = MsinnModel(**config), MsinnModel(**{**config, "weights": ANCHOR_WEIGHTS})
     with torch.no_grad():
         for table in _biases(before):
             table.copy_(torch.arange(9.0)[None, :, None].expand_as(table))  # r / 256
@@ -112,3 +118,15 @@ def test_biases_keep_the_rates_that_they_are_for() -> None:
 
 def _biases(model: MsinnModel) -> list[nn.Parameter]:
     return [m.anchors for m in model.modules() if isinstance(m, RateBias)]
+
+
+def test_the_small_size_reaches_lower() -> None:
+    """Its anchors begin below the published ones, are spread evenly, and end where those end."""
+    assert SMALL_ANCHOR_WEIGHTS[0] < ANCHOR_WEIGHTS[0] / 2
+    assert SMALL_ANCHOR_WEIGHTS[7:] == pytest.approx(ANCHOR_WEIGHTS[7:])
+    ratios = np.exp(np.diff(np.log(SMALL_ANCHOR_WEIGHTS)))
+    assert ratios[:7] == pytest.approx([2.21] * 7, rel=0.01)
+    model = registry.build("msinn-small")
+    assert isinstance(model, MsinnModel)
+    _, weights = model.anchor_points(torch.arange(8))
+    assert weights.tolist() == list(SMALL_ANCHOR_WEIGHTS[:8])

@@ -33,7 +33,7 @@ TINY = dataclasses.replace(RECIPES["msinn"], model="tiny", steps=4, batch=2, cro
 def tiny(monkeypatch: pytest.MonkeyPatch, photo_folder: Path) -> None:
     config = config_of(NAME)
     monkeypatch.setitem(registry.MODELS, "tiny", registry.Entry("tiny", MsinnModel, config))
-    more = registry.Entry("tiny-more", MsinnModel, {**config, "anchors": 5})
+    more = registry.Entry("tiny-more", MsinnModel, {**config, "weights": ANCHOR_WEIGHTS[:5]})
     monkeypatch.setitem(registry.MODELS, "tiny-more", more)
     monkeypatch.setenv("PLIANT_CACHE", str(photo_folder.parent / "cache"))
 

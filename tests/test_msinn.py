@@ -263,7 +263,13 @@ def test_files_shrink_with_the_rate(name: str, photo: Any) -> None:
 @pytest.mark.parametrize("exact", [False, True])
 def test_files_without_refinement_and_post_net(exact: bool, photo: Any) -> None:
     torch.manual_seed(0)
-    config = {"anchors": 3, "widths": (4,) * 4, "units": 1, "context": (4,) * 5, "exact": exact}
+    config = {
+        "weights": ANCHOR_WEIGHTS[:3],
+        "widths": (4,) * 4,
+        "units": 1,
+        "context": (4,) * 5,
+        "exact": exact,
+    }
     model = MsinnModel(**config, refinement=(0, 0), post=0).eval()
     image = picture(photo[:96, :96])
     model.start_from_photos(image, 1.0)

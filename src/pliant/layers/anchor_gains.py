@@ -23,6 +23,12 @@ from pliant.units import RATE_MAX
 ANCHOR_WEIGHTS: Final = (*WEIGHTS, 0.32, 0.569, 1.012, 1.8)
 """Published weights of squared error (of 0..255) against bits per pixel, coarse first."""
 
+SMALL_ANCHOR_WEIGHTS: Final = (
+    *(0.0007 * (WEIGHTS[-1] / 0.0007) ** (number / 7) for number in range(8)),
+    *ANCHOR_WEIGHTS[8:],
+)
+"""Of the small size: evenly spread, from below; a short training reaches low rates no other way."""
+
 LEAST_FACTOR: Final = 0.01
 LEAST_LOG: Final = math.log2(LEAST_FACTOR)
 
@@ -54,20 +60,21 @@ class AnchorGains(Gains):
 
     Args:
         channels: of each latent.
-        anchors: how many, of `ANCHOR_WEIGHTS`.
+        weights: of squared error, at each anchor.
         spread: whether the spread has a gain; an exact prior knows the rate by its biases.
     """
 
-    def __init__(self, channels: Sequence[int], anchors: int, spread: bool) -> None:
+    def __init__(self, channels: Sequence[int], weights: Sequence[float], spread: bool) -> None:
         super().__init__([], [Points()] * len(channels))
-        self.channels, total = list(channels), sum(channels)
+        self.weights = tuple(weights)
+        self.channels, total, anchors = list(channels), sum(channels), len(weights)
         self.main, self.inverse = AnchorTable(anchors, total), AnchorTable(anchors, total)
         self.spread = AnchorTable(anchors, total) if spread else None
 
     @torch.no_grad()
     def start(self, peak: float) -> None:
         """Sets gains for an orthonormal transform of 0..peak, and inverse gains to match."""
-        for number, weight in enumerate(ANCHOR_WEIGHTS[: len(self.main.rates)]):
+        for number, weight in enumerate(self.weights):
             gain = 255 / peak / step_for(weight)
             self.main.logs[number] = torch.tensor(gain).log2()
             self.inverse.logs[number] = -torch.tensor(gain).log2()

@@ -26,7 +26,7 @@ class MsinnModel(ImageModel):
     Compression" (IEEE Transactions on Multimedia 2025).
 
     Args:
-        anchors: rates that training uses, 8 or 12 as published.
+        weights: of squared error (of 0..255) against bits per pixel, at the 8 or 12 anchors.
         widths: of the couplings' networks, finest level first.
         units: of the flow, per level.
         context: channels of the prior's networks, coarsest slice first.
@@ -42,7 +42,7 @@ class MsinnModel(ImageModel):
 
     def __init__(
         self,
-        anchors: int = 8,
+        weights: Sequence[float] = ANCHOR_WEIGHTS[:8],
         widths: Sequence[int] = (128, 128, 128, 192),
         units: int = 4,
         context: Sequence[int] = (128,) * 5,
@@ -53,13 +53,13 @@ class MsinnModel(ImageModel):
     ) -> None:
         width, inner = refinement
         transform = MultiscaleTransform(widths, units, (width, inner), post)
-        gains = AnchorGains(CHANNELS, anchors, spread=not exact)
+        gains = AnchorGains(CHANNELS, weights, spread=not exact)
         if exact:
             prior: nn.Module = SlicePrior(gains, context)
         else:
             prior = FlowPrior(transform, gains, context)
         super().__init__(transform, prior, [], gains=gains)
-        self.portable, self.anchors, self.linear = exact, anchors, exact or linear
+        self.portable, self.anchors, self.linear = exact, len(weights), exact or linear
 
     @property
     def anchor_gains(self) -> AnchorGains:
@@ -80,7 +80,7 @@ class MsinnModel(ImageModel):
     def anchor_points(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """(rate parameters, weights of squared error) of anchors (B,), float64."""
         rates = torch.tensor(anchor_rates(self.anchors), dtype=torch.float64)
-        weights = torch.tensor(ANCHOR_WEIGHTS[: self.anchors], dtype=torch.float64)
+        weights = torch.tensor(self.anchor_gains.weights, dtype=torch.float64)
         return rates.to(numbers.device)[numbers], weights.to(numbers.device)[numbers]
 
     def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:
@@ -120,7 +120,7 @@ class MsinnModel(ImageModel):
                 missing = known[-1:].expand(self.anchors - before, -1)
                 if self.linear:
                     sign = -1 if module is self.anchor_gains.inverse else 1
-                    missing = missing + sign * _octaves(before, self.anchors)[:, None]
+                    missing = missing + sign * self._octaves(before)[:, None]
                 start[f"{name}.logs"] = torch.cat((known, missing))
         for name, module in self.named_modules():
             if isinstance(module, RateBias):
@@ -128,15 +128,15 @@ class MsinnModel(ImageModel):
                 start[key] = _moved(start[key], before, self.anchors)
         return start
 
+    def _octaves(self, before: int) -> Tensor:
+        """How much finer a sensible step is at each new anchor than at the last before: (new,)."""
+        weights = self.anchor_gains.weights[before - 1 :]
+        steps = torch.tensor([step_for(weight) for weight in weights])
+        return (steps[0] / steps[1:]).log2()
+
     def tables(self) -> Tables:
         """See `ImageModel`."""
         return super().tables() if self.portable else Tables.listed(gaussian_masses())
-
-
-def _octaves(before: int, now: int) -> Tensor:
-    """How much finer a sensible step is at each new anchor than at the last one before: (new,)."""
-    steps = torch.tensor([step_for(weight) for weight in ANCHOR_WEIGHTS[before - 1 : now]])
-    return (steps[0] / steps[1:]).log2()
 
 
 def _moved(biases: Tensor, before: int, now: int) -> Tensor:

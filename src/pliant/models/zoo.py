@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pliant.layers.anchor_gains import ANCHOR_WEIGHTS, SMALL_ANCHOR_WEIGHTS
 from pliant.models.base import ImageModel
 from pliant.models.cheng2020 import ChengModel
 from pliant.models.factorized import FactorizedModel
@@ -38,6 +39,7 @@ _SMALL_FLOW = {
     "refinement": (16, 0),
     "post": 0,
     "exact": True,
+    "weights": SMALL_ANCHOR_WEIGHTS[:8],
 }
 _FLOAT_CONTEXT = {"exact": False, "linear": True, "context": (48, 48, 32, 16, 8)}
 _SMALL_TEACHER = {"width": 64, "channels": 64, "stages": 3, "exact": True}
@@ -63,11 +65,11 @@ ZOO: dict[str, Size] = {
         )
         for method in METHODS
     },
-    "msinn-small": Size(MsinnModel, {"anchors": 8} | _SMALL_FLOW),
-    "msinn-small-float": Size(MsinnModel, {"anchors": 8} | _SMALL_FLOW | _FLOAT_CONTEXT),
-    "msinn-small-12": Size(MsinnModel, {"anchors": 12} | _SMALL_FLOW),
-    "msinn-8": Size(MsinnModel, {"anchors": 8}, "1-8"),
-    "msinn-12": Size(MsinnModel, {"anchors": 12}, "1-12"),
+    "msinn-small": Size(MsinnModel, _SMALL_FLOW),
+    "msinn-small-float": Size(MsinnModel, _SMALL_FLOW | _FLOAT_CONTEXT),
+    "msinn-small-12": Size(MsinnModel, _SMALL_FLOW | {"weights": SMALL_ANCHOR_WEIGHTS}),
+    "msinn-8": Size(MsinnModel, {"weights": ANCHOR_WEIGHTS[:8]}, "1-8"),
+    "msinn-12": Size(MsinnModel, {"weights": ANCHOR_WEIGHTS}, "1-12"),
     "ilc-teacher-small": Size(FactorizedModel, _SMALL_TEACHER),
     "ilc-small": Size(IlcModel, _SMALL_LOSSY),
     "ilc-small-unmixed": Size(IlcModel, _SMALL_LOSSY | {"mixing": False}),

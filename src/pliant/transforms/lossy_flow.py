@@ -18,7 +18,6 @@ from pliant.transforms.autoencoder import MID_GREY, PEAK
 
 _CODED = 3  # one of so many channels is coded
 _SLOPE = 0.2  # of the networks' rectifiers below zero
-_SMALLNESS = 0.1  # of their first weights
 _RIDGE = 1e-4  # of the mean energy, where a latent is to be met
 _LEAST = 0.01  # length of a row that gives one of its channels
 
@@ -155,11 +154,11 @@ def _stage(channels: int, couplings: Sequence[Invertible], mixing: bool) -> list
 
 
 def _bottleneck(width: int, kernel: int, inputs: int, outputs: int) -> nn.Sequential:
-    """KxK, 1x1 and KxK convolution; starts as zero."""
+    """KxK, 1x1 and KxK convolution; starts as zero, with features that the last can use at once."""
     first = nn.Conv2d(inputs, width, kernel, 1, kernel // 2)
     second, last = point(width, width), nn.Conv2d(width, outputs, kernel, 1, kernel // 2)
     for layer in (first, second):
-        nn.init.xavier_normal_(layer.weight, _SMALLNESS)
+        nn.init.xavier_normal_(layer.weight)
     for parameter in last.parameters():
         nn.init.zeros_(parameter)
     return nn.Sequential(first, nn.LeakyReLU(_SLOPE), second, nn.LeakyReLU(_SLOPE), last)
