@@ -17,32 +17,38 @@ _I = np.int32
 
 
 @jit
+def _add(row: Any, whole: Any, sign: Any, sums: Any) -> None:
+    """Adds a row of pixels to sums over rows, or takes it off."""
+    for x in range(len(row)):
+        sums[x] += sign * np.rint(row[x] * whole)
+
+
+@jit
 def _row(
-    picture: Any, y: Any, unit: Any, whole: Any, padded: Any, sums: Any, reach: Any, out: Any
+    row: Any, sums: Any, unit: Any, whole: Any, padded: Any, total: Any, reach: Any, out: Any
 ) -> None:
-    """Companded differences of row y of one colour from the local mean; out: [sign, columns]."""
-    height, width = picture.shape
-    margin = 2 * reach
-    sums[:] = _F(0)
-    for d in range(-reach, reach + 1):
-        near = min(max(y // 2 + d, 0), height // 2 - 1)
-        row = picture[2 * near + y % 2]
-        for x in range(width):
-            sums[x] += np.rint(row[x] * whole)
+    """Companded differences of a row from the local mean; out: [sign, columns].
+
+    sums: of the rows around it; padded, total: room for a row, `padded` with margins.
+    """
+    width, margin = len(row), 2 * reach
     padded[margin : margin + width] = sums
     for x in range(margin):
         padded[x] = sums[x % 2]
         padded[margin + width + x] = sums[width - 2 + x % 2]
     area = _F((2 * reach + 1) ** 2)
-    row = picture[y]
     for x in range(width):
-        total = _F(0)
-        for d in range(2 * reach + 1):
-            total += padded[x + 2 * d]
-        value = np.rint((np.rint(row[x] * whole) * area - total) * unit)
+        total[x] = np.rint(row[x] * whole) * area
+    for d in range(2 * reach + 1):
+        near = padded[2 * d : 2 * d + width]
+        for x in range(width):
+            total[x] -= near[x]
+    positive, negative = out[0], out[1]
+    for x in range(width):
+        value = np.rint(total[x] * unit)
         companded = compand(abs(value))
-        out[0, x] = companded if value > _F(0) else np.uint8(0)
-        out[1, x] = companded if value < _F(0) else np.uint8(0)
+        positive[x] = companded if value > _F(0) else np.uint8(0)
+        negative[x] = companded if value < _F(0) else np.uint8(0)
 
 
 @jit
@@ -54,19 +60,32 @@ def contrast(
     picture: float32 [B, C, 2h, 2w]; units: float32 [B]; planes: uint8 [B, h, w, 8 * C].
     """
     height, colours, width = planes.shape[1], picture.shape[1], picture.shape[3]
-    sums, padded = np.empty(width, _F), np.empty(width + 4 * reach, _F)
-    out = np.empty((2, width), np.uint8)
+    whole = _F(whole)
+    sums = np.empty((colours, 2, width), _F)  # of rows around, of the same place in blocks
+    padded, total = np.empty(width + 4 * reach, _F), np.empty(width, _F)
+    out = np.empty((2, colours, 2, width), np.uint8)
     for r in range(first, last):
-        b, target = r // height, planes[r // height, r % height]
+        b, y = r // height, r % height
         for colour in range(colours):
             for i in range(2):
-                y = 2 * (r % height) + i
-                _row(picture[b, colour], y, units[b], whole, padded, sums, reach, out)
-                for sign in range(2):
-                    channel = 4 * (colours * sign + colour) + 2 * i
-                    for x in range(len(target)):
-                        target[x, channel] = out[sign, 2 * x]
-                        target[x, channel + 1] = out[sign, 2 * x + 1]
+                rows, around = picture[b, colour, i::2], sums[colour, i]
+                if y == 0 or r == first:
+                    around[:] = _F(0)
+                    for d in range(-reach, reach + 1):
+                        _add(rows[min(max(y + d, 0), height - 1)], whole, _F(1), around)
+                else:  # sums are integers, and stay exact
+                    _add(rows[min(y + reach, height - 1)], whole, _F(1), around)
+                    _add(rows[max(y - reach - 1, 0)], whole, _F(-1), around)
+                differences = out[:, colour, i]
+                _row(rows[y], around, units[b], whole, padded, total, reach, differences)
+        for x in range(planes.shape[2]):
+            target, channel = planes[b, y, x], 0
+            for sign in range(2):
+                for colour in range(colours):
+                    for i in range(2):
+                        target[channel] = out[sign, colour, i, 2 * x]
+                        target[channel + 1] = out[sign, colour, i, 2 * x + 1]
+                        channel += 2
 
 
 @jit
@@ -76,17 +95,20 @@ def join(first: Any, last: Any, coarse: Any, fine: Any, out: Any) -> None:
     coarse: float32 [B, h, w, 4 * C]; fine, out: uint8 [B, 2h, 2w, C].
     """
     height, channels = coarse.shape[1], fine.shape[3]
+    cells = np.empty((4, channels), _F)
     for r in range(first, last):
         b, y = r // height, r % height
         for x in range(coarse.shape[2]):
             source = coarse[b, y, x]
-            for i in range(2):
-                for j in range(2):
-                    before, target = fine[b, 2 * y + i, 2 * x + j], out[b, 2 * y + i, 2 * x + j]
-                    cell = source[2 * i + j :]
-                    for c in range(channels):
-                        total = np.rint(cell[4 * c] + _F(before[c]))
-                        target[c] = np.uint8(_I(min(max(total, _F(0)), _F(127))))
+            for c in range(channels):
+                for k in range(4):
+                    cells[k, c] = source[4 * c + k]
+            for k in range(4):
+                row, column, cell = 2 * y + k // 2, 2 * x + k % 2, cells[k]
+                before, target = fine[b, row, column], out[b, row, column]
+                for c in range(channels):
+                    total = np.rint(cell[c] + _F(before[c]))
+                    target[c] = np.uint8(_I(min(max(total, _F(0)), _F(127))))
 
 
 @jit
