@@ -158,7 +158,7 @@ def packets(model: PyramidModel, photos: list[Tensor], r: int) -> list[dict[str,
             known = _ideal(bands, noise, "bands")
             predicted = _ideal(_unpredicted(bands), noise, "bands")
             totals += known, predicted, sum(_ideal(x, noise, "packets") for x in split)
-        predicted, packed = (round(100 * (x / totals[0] - 1), 2) for x in totals[1:])
+        predicted, packed = (round(100 * float(x / totals[0] - 1), 2) for x in totals[1:])
         found.append({"four neighbours": predicted, "packets": packed})
     return found
 

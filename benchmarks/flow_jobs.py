@@ -12,6 +12,7 @@ from trainings import Job
 FLOW, MORE_ANCHORS = 3600, 1200  # steps of msinn-small, and of the twelve anchors after them
 RIVAL = 3000  # steps of a model of one rate
 TEACHER, STUDENT, EARLY = 1400, 1400, 350  # steps; where the early teacher stopped
+LONGER = 1400  # steps that teachers and students go on afterwards
 RATES = (0.013, 0.0035, 0.0067, 0.0018)  # weights of distortion of teachers and students
 ABLATED = RATES[:2]
 RIVAL_RATES = (0.18, 0.0932, 0.025)
@@ -27,6 +28,9 @@ ABLATIONS = {
     "undistilled": {"distillation": "0"},
 }
 STUDENTS = ("student", *ABLATIONS, "early")
+TEACHERS = ("teacher", "teacher-early", "teacher-longer")
+# Names of models of a single rate, without it.
+SINGLES = (*RIVALS, *(f"ilc-{kind}" for kind in (*TEACHERS, *STUDENTS, "student-longer")))
 
 
 def _flow(name: str, model: str, settings: dict[str, str], start: str = "") -> Job:
@@ -43,6 +47,19 @@ def _student(weight: float, kind: str, settings: dict[str, str]) -> Job:
     settings = COMMON | {"steps": str(STUDENT)} | settings
     teacher = "ilc-teacher-early" if kind == "early" else "ilc-teacher"
     return Job(f"ilc-{kind}-{weight}", "ilc", "", settings, weight, teacher=f"{teacher}-{weight}")
+
+
+def _longer(weight: float) -> list[Job]:
+    """Both go on: the student without distillation, by which its teacher would hold it back."""
+    settings = COMMON | {"distortion_weight": str(weight), "steps": str(LONGER)}
+    free = settings | {"distillation": "0"}
+    return [
+        Job(f"{name}-longer-{weight}", recipe, f"{name}-{weight}", own, weight)
+        for name, recipe, own in (
+            ("ilc-teacher", "ilc-teacher", settings),
+            ("ilc-student", "ilc", free),
+        )
+    ]
 
 
 def _rival(family: str, weight: float) -> Job:
@@ -63,6 +80,7 @@ JOBS: list[Job] = [
     _flow(FLOAT, "msinn-small-float", {"steps": str(FLOW)}),
     _flow(TWELVE, "msinn-small-12", FURTHER | {"steps": str(MORE_ANCHORS)}, EXACT),
     *(job for w in RATES for job in (_teacher(w), _student(w, "student", {}))),
+    *(job for w in RATES for job in _longer(w)),
     *(_student(w, kind, what) for w in ABLATED for kind, what in ABLATIONS.items()),
     *_early(RATES[0]),
     *(_rival(family, weight) for family in RIVALS for weight in RIVAL_RATES),

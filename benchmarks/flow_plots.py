@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curve_axes import Points, columns, difference, label_curves, label_difference, label_rate
-from flow_jobs import EXACT, FLOAT, RIVALS, STUDENTS, TWELVE
+from flow_jobs import EXACT, FLOAT, RIVALS, SINGLES, TWELVE
 
 Found = Mapping[str, Any]
 Names = Mapping[str, tuple[str, str]]
@@ -22,12 +22,14 @@ MSINN: Names = {
 ILC: Names = {
     "ilc-teacher": ("teacher", "C7o--"),
     "ilc-student": ("student", "C0.-"),
+    "ilc-teacher-longer": ("teacher, twice the steps", "C8o--"),
+    "ilc-student-longer": ("student, twice the steps", "C4.-"),
     "ilc-unmixed": ("without 1x1 convolutions", "C1s-"),
     "ilc-undistilled": ("without distillation", "C2^-"),
     "ilc-early": ("of a teacher stopped early", "C3D"),
     "ilc-teacher-early": ("that teacher", "C7D"),
 }
-assert {f"ilc-{kind}" for kind in STUDENTS} <= ILC.keys()
+assert set(SINGLES) == set(RIVALS) | ILC.keys()
 
 
 def draw_msinn(found: Found, title: str, path: Path) -> None:

@@ -23,7 +23,7 @@ import curve_axes
 import environment
 import flow_plots
 import torch
-from flow_jobs import ANCHORS, EXACT, FLOAT, JOBS, RIVALS, STUDENTS, TWELVE, of_kind
+from flow_jobs import ANCHORS, EXACT, FLOAT, JOBS, RIVALS, SINGLES, STUDENTS, TWELVE, of_kind
 from trainings import Job, command, installed, joined, percent, photos, points, rows_of
 
 from pliant.evaluation import metrics
@@ -44,13 +44,13 @@ HIGH = 1.5  # bpp, from where flows should be ahead
 RANGES: tuple[BppRange, ...] = (None, (0.01, 0.5), (0.5, HIGH), (HIGH, 10.0))
 RANGE_NAMES = ("whole", "up to 0.5 bpp", f"0.5 to {HIGH} bpp", f"above {HIGH} bpp")
 TEACHER = "ilc-teacher"
-GROUPS = (*RIVALS, TEACHER, "ilc-teacher-early", *(f"ilc-{kind}" for kind in STUDENTS))
 # What is compared, and with what.
 PAIRS = (
     (EXACT, FLOAT),
     (TWELVE, EXACT),
     *((EXACT, family) for family in RIVALS),
     ("ilc-student", TEACHER),
+    ("ilc-student-longer", "ilc-teacher-longer"),
     *((f"ilc-{kind}", "ilc-student") for kind in STUDENTS[1:]),
 )
 
@@ -92,7 +92,7 @@ def compared(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
         anchors = anchor_rates(ANCHORS[name])
         curves[name] = _at(rows[name], anchors)
         between[name] = _beside(curves[name], _at(rows[name], _halfway(anchors)))
-    for group in GROUPS:
+    for group in SINGLES:
         members = [job for job in of_kind(group) if job.name in rows]
         if members:
             curves[group] = joined(members, rows)
