@@ -1,4 +1,4 @@
-"""The trainings behind `flows.py`, in order of value; about three and a half hours of a CPU core.
+"""The trainings behind `flows.py`, in order of value; about five and a half hours of a CPU core.
 
 The flow of all rates gets `FLOW` steps with either context, and is then taken to twelve anchors. Of
 its rivals, each family has three models of one rate, of which two take about as long. A teacher and
