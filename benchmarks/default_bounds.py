@@ -10,7 +10,8 @@
 * target: the picture less what restoration would add to it is coded in its stead, at different
   shares; an encoder that knows its decoder.
 
-Shapes are rates of streams; the others are estimates over crops.
+All are estimates over crops, those of shapes by the tables. Ideal bits at the coarsest rates are so
+few that their changes mean nothing.
 """
 
 from __future__ import annotations

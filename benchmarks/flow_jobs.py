@@ -50,7 +50,7 @@ def _student(weight: float, kind: str, settings: dict[str, str]) -> Job:
 
 
 def _longer(weight: float) -> list[Job]:
-    """Both go on: the student without distillation, by which its teacher would hold it back."""
+    """Both go on: the student without distillation, as late its teacher may hold it back."""
     settings = COMMON | {"distortion_weight": str(weight), "steps": str(LONGER)}
     free = settings | {"distillation": "0"}
     return [

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
 
-from pliant.layers import int8
+from pliant.layers import fused_restoration, int8, loops
 from pliant.layers.exact import RateVector
 from pliant.models import registry
 from pliant.models.weights import check_bounds
 from pliant.training.losses import RestorationLoss
 from pliant.training.recipes import RECIPES
-from pliant.transforms.restoration import Restoration
+from pliant.transforms.restoration import (
+    AREA,
+    CONTRAST_UNIT,
+    REACH,
+    WHOLE,
+    Restoration,
+    contrast,
+)
 from pliant.units import FINEST_RESTORED
 
 
@@ -74,6 +83,18 @@ def test_int8_kernels_give_the_same(network: Restoration, picture: Tensor, rate:
     plain = network(picture[:1], at(rate))
     network.dtype = torch.uint8
     assert torch.equal(network(picture[:1], at(rate)), plain)
+
+
+@pytest.mark.parametrize("ends", [(0, 64), (0, 5, 33, 64)])
+def test_slices_of_rows_give_the_same_differences(picture: Tensor, ends: tuple[int, ...]) -> None:
+    """Sums of rows go on within a slice, and start anew with it and with every picture."""
+    step = torch.tensor([0.7, 12.0])
+    expected = contrast(picture, step, torch.float32)
+    planes, memory = loops.empty(tuple(expected.shape), torch.uint8)
+    unit = (CONTRAST_UNIT / (WHOLE * AREA) / step).numpy()
+    for first, last in itertools.pairwise(ends):
+        fused_restoration.contrast(first, last, picture.numpy(), unit, WHOLE, REACH, memory)
+    assert torch.equal(planes.float(), expected)
 
 
 def test_the_shipped_one_is_exact_and_helps(photos: dict[str, Tensor]) -> None:

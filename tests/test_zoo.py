@@ -141,17 +141,17 @@ def test_a_batch_equals_single_pictures(name: str, photo: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "share"),
     [
-        "factorized",
-        "joint autoregressive",
-        "exact mean-scale hyperprior",
-        "msinn",
-        "exact msinn refined",
-        "exact ilc",
+        ("factorized", 0.9),
+        ("joint autoregressive", 0.9),
+        ("exact mean-scale hyperprior", 0.9),
+        ("msinn", 0.9),
+        ("exact msinn refined", 0.9),
+        ("exact ilc", 0.97),  # starts as a codec already
     ],
 )
-def test_training_reduces_the_loss(name: str, photo: Any) -> None:
+def test_training_reduces_the_loss(name: str, share: float, photo: Any) -> None:
     torch.manual_seed(0)
     model = build(name).train()
     image = torch.cat([picture(photo[k : k + 64, 40:104]) for k in (0, 60, 120)])
@@ -167,7 +167,7 @@ def test_training_reduces_the_loss(name: str, photo: Any) -> None:
         optimiser.step(1.0)
         losses.append(float(loss.detach()))
     assert np.isfinite(losses).all()
-    assert np.mean(losses[-3:]) < 0.97 * losses[0]  # some start as a codec already
+    assert np.mean(losses[-3:]) < share * losses[0]
 
 
 @pytest.mark.parametrize("name", PARALLEL)
