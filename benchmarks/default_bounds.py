@@ -16,7 +16,6 @@ few that their changes mean nothing.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
@@ -25,14 +24,13 @@ from pathlib import Path
 import environment
 import numpy as np
 import torch
-from default_encoder import RATES, curve, percent
-from default_trials import CROP, centre
+from default_encoder import RATES, curve, parsed, percent
+from default_trials import CROP, centres
 from torch import Tensor
 from torch.nn import functional as F
 
 from pliant.entropy import rans
 from pliant.entropy.tables import PRECISION, Array, Tables
-from pliant.evaluation.pictures import images_in
 from pliant.layers.exact import RateVector
 from pliant.layers.lifting import split_2d
 from pliant.layers.quantize import step_size
@@ -58,12 +56,8 @@ Uses = Iterator[tuple[dict[str, str], Array]]
 @torch.inference_mode()
 def main() -> None:
     """Measures all and writes the result file."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("data", type=Path, help="folder of validation photos")
-    parser.add_argument("--train", type=Path, required=True, help="folder of other photos")
-    parser.add_argument("--limit", type=int, default=8, help="use the first N photos")
-    chosen = parser.parse_args()
-    photos = [centre(path) for path in images_in(chosen.data)[: chosen.limit]]
+    chosen = parsed(__doc__)
+    photos = centres(chosen.data, chosen.limit)
     model = registry.load().model
     assert isinstance(model, PyramidModel)
     known = curve(partial(towards, model, share=0.0), photos)

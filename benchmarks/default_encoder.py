@@ -26,13 +26,12 @@ from pathlib import Path
 import environment
 import numpy as np
 import torch
-from default_trials import centre
+from default_trials import centres
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from torch.nn import functional as F
 
 from pliant.entropy.tables import PRECISION
-from pliant.evaluation.pictures import images_in
 from pliant.layers.exact import RateVector
 from pliant.models import registry
 from pliant.models.base import ImageModel
@@ -54,12 +53,8 @@ Way = Callable[[Tensor, RateVector], tuple[Tensor, Tensor]]
 @torch.inference_mode()
 def main() -> None:
     """Measures all trials and writes the result file."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("data", type=Path, help="folder of validation photos")
-    parser.add_argument("--train", type=Path, required=True, help="folder of other photos")
-    parser.add_argument("--limit", type=int, default=8, help="use the first N photos")
-    chosen = parser.parse_args()
-    photos = [centre(path) for path in images_in(chosen.data)[: chosen.limit]]
+    chosen = parsed(__doc__)
+    photos = centres(chosen.data, chosen.limit)
     model = registry.load().model
     strengths = [partial(at_strength, model, strength=s) for s in (model.strength, *STRENGTHS)]
     names = ["as it is", *(f"strength {s}" for s in STRENGTHS), "fixed colours"]
@@ -77,6 +72,15 @@ def main() -> None:
     environment.write(RESULT, result)
     for name in ("percent", "tables_percent", "scales_percent", "filter_decibels"):
         print(name, result[name])
+
+
+def parsed(documentation: str | None) -> argparse.Namespace:
+    """The command line: folders of validation photos and of others, and how many of the first."""
+    parser = argparse.ArgumentParser(description=(documentation or "").partition("\n")[0])
+    parser.add_argument("data", type=Path, help="folder of validation photos")
+    parser.add_argument("--train", type=Path, required=True, help="folder of other photos")
+    parser.add_argument("--limit", type=int, default=8, help="use the first N photos")
+    return parser.parse_args()
 
 
 def at_strength(

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of validation photos")
     parser.add_argument("--limit", type=int, default=6, help="use the first N photos")
     chosen = parser.parse_args()
-    photos = [centre(path) for path in images_in(chosen.data)[: chosen.limit]]
+    photos = centres(chosen.data, chosen.limit)
     model = registry.load().model
     offsets = {rate: saved_error(model, photos, rate) for rate in RATES}
     trained = registry.build(registry.DEFAULT)  # the loaded one may work on bytes
@@ -53,6 +53,11 @@ def main() -> None:
     for rate, saved in offsets.items():
         print(f"rate {rate}: offsets could save {saved['decibels']} dB, {saved['by_magnitude']}")
     print(result["balance"])
+
+
+def centres(folder: Path, count: int) -> list[Tensor]:
+    """The middles of the first `count` photos."""
+    return [centre(path) for path in images_in(folder)[:count]]
 
 
 def centre(path: Path) -> Tensor:

@@ -7,7 +7,7 @@ that it may use, so encoder, decoder and estimate cannot drift apart.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -119,6 +119,24 @@ class RealPrior(Protocol):
         ...
 
 
+def walked(
+    prior: Prior,
+    parts: Sequence[Tensor],
+    size: tuple[int, int],
+    rate: RateVector,
+    choose: Callable[[Step, Tensor], Tensor],
+) -> Iterator[tuple[Step, Tensor]]:
+    """The steps of a schedule, each with the symbols that `choose` makes of its part."""
+    schedule = prior.schedule(size, rate)
+    step: Step | None = next(schedule)
+    for part in parts:
+        if step is None:
+            raise ValueError("the prior's schedule ended before its latents")
+        symbols = choose(step, part)
+        yield step, symbols
+        step = _advance(schedule, symbols)
+
+
 def _advance(schedule: Schedule, symbols: Tensor) -> Step | None:
     try:
         return schedule.send(symbols)
@@ -142,17 +160,13 @@ def bits(
     Returns:
         (B,) bits of each picture, and what the synthesis gets of the symbols, one tensor per step.
     """
-    schedule = prior.schedule(size, rate)
-    step: Step | None = next(schedule)
     total = torch.zeros(len(rate.rate))
     chosen: list[Tensor] = []
-    for part in prior.split(latents):
-        if step is None:
-            raise ValueError("the prior's schedule ended before its latents")
-        symbols = step.choose(part.detach(), strength).float()
-        total = total.to(part.device) + step.bits(symbols).sum((1, 2, 3))
+    parts = prior.split(latents)
+    steps = walked(prior, parts, size, rate, lambda s, y: s.choose(y.detach(), strength).float())
+    for step, symbols in steps:
+        total = total.to(symbols.device) + step.bits(symbols).sum((1, 2, 3))
         chosen.append(step.reconstruct(symbols))
-        step = _advance(schedule, symbols)
     return total, chosen
 
 
@@ -180,40 +194,24 @@ def noisy(
             total = total + step.bits(near).sum((1, 2, 3))
             values.append(step.shown(part, near))
         return total, values
-    steps = _rounded(prior, prior.split(latents), size, rate)
+    steps = walked(prior, prior.split(latents), size, rate, _rounded)
     for (step, symbols), near in zip(steps, prior.split(noise), strict=True):
         total = total + step.bits(near).sum((1, 2, 3))
         values.append(step.reconstruct(symbols))
     return total, prior.merge(values, size)
 
 
-def _rounded(
-    prior: Prior, parts: Sequence[Tensor], size: tuple[int, int], rate: RateVector
-) -> Iterator[tuple[Step, Tensor]]:
-    """The steps of a schedule that receives rounded latents, and these."""
-    schedule = prior.schedule(size, rate)
-    step: Step | None = next(schedule)
-    for part in parts:
-        if step is None:
-            raise ValueError("the prior's schedule ended before its latents")
-        if step.on_trellis:
-            raise ValueError("values on the trellis have no surrogate cost")
-        symbols = step.rounded(part)
-        yield step, symbols
-        step = _advance(schedule, symbols)
+def _rounded(step: Step, part: Tensor) -> Tensor:
+    if step.on_trellis:
+        raise ValueError("values on the trellis have no surrogate cost")
+    return step.rounded(part)
 
 
 def taught(
     prior: Prior, parts: Sequence[Tensor], size: tuple[int, int], rate: RateVector
 ) -> Iterator[Step]:
     """The steps of a schedule that receives these parts."""
-    schedule = prior.schedule(size, rate)
-    step: Step | None = next(schedule)
-    for part in parts:
-        if step is None:
-            raise ValueError("the prior's schedule ended before its latents")
-        yield step
-        step = _advance(schedule, part)
+    return (step for step, _ in walked(prior, parts, size, rate, lambda _, part: part))
 
 
 def _flat(x: Tensor, dtype: torch.dtype) -> np.ndarray:
@@ -274,18 +272,13 @@ def _give(
     strength: float,
 ) -> None:
     """Chooses the symbols and gives them to the encoder."""
-    schedule = prior.schedule(size, rate)
-    step: Step | None = next(schedule)
-    for part in prior.split(latents):
-        if step is None:
-            raise ValueError("the prior's schedule ended before its latents")
-        chosen = step.choose(part, strength)
+    parts = prior.split(latents)
+    for step, chosen in walked(prior, parts, size, rate, lambda s, y: s.choose(y, strength)):
         centre, mean = step.centred()
         # real means leave a rounding error that must not be cut down
         symbols = _flat((chosen - centre).round() if step.wide else chosen, torch.int32)
         index = _flat(step.index, torch.uint8)
         encoder.add(symbols, index, _flat(mean, torch.int16), step.on_trellis)
-        step = _advance(schedule, chosen)
 
 
 @torch.inference_mode()
