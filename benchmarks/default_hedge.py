@@ -24,6 +24,7 @@ from pliant.evaluation.pictures import images_in
 from pliant.evaluation.run import evaluate
 from pliant.models import complexity, registry
 from pliant.training import export
+from pliant.training.checkpoint import read_checkpoint, recipe_beside
 
 CURVES = environment.RESULTS / "learning-curve.json"
 RESULT = environment.RESULTS / "default-hedge.json"
@@ -43,7 +44,8 @@ def main() -> None:
     chosen = parser.parse_args()
     known = json.loads(CURVES.read_text())
     paths = images_in(chosen.data)[: known["photos"]]
-    model = export.read(chosen.run / "checkpoint.pt").model
+    file = chosen.run / "checkpoint.pt"
+    trained, model = read_checkpoint(file), export.read(file).model
     rows = [learning_curve.estimate(model, path, 0) for path in paths]
     bpp = float(np.mean([8 * row.bytes / (row.width * row.height) for row in rows]))
     psnr = float(np.mean([row.metrics["psnr"] for row in rows]))
@@ -53,7 +55,9 @@ def main() -> None:
     for name, points in (("default, shipped", shipped), (learning_curve.ANCHOR, anchor)):
         curves[name] = [list(p) for p in zip(points.bpp, points.psnr, strict=True)]
     result = {
-        "recipe": json.loads((chosen.run / "recipe.json").read_text()),
+        "recipe": recipe_beside(file),
+        "steps": trained["step"],
+        "minutes": round(trained["elapsed"] / 60, 1),
         "photos": len(paths),
         "decoder_kmac_per_pixel": round(complexity.macs_per_pixel(model)[1] / 1000, 1),
         "bpp": round(bpp, 4),

@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import environment
 import numpy as np
@@ -42,7 +43,17 @@ from pliant.transforms.colour import turned
 from pliant.transforms.pyramid import LEVELS
 from pliant.units import RATE_MAX
 
-KINDS = {"lifting": ((0, 1), 32, 1, False), "couplings": ((2, 3, 4), 64, 2, True)}
+
+class Kind(NamedTuple):
+    """Which levels, finest 0, get networks of what width, how often, and whether with factors."""
+
+    levels: tuple[int, ...]
+    width: int
+    rounds: int
+    affine: bool
+
+
+KINDS = {"lifting": Kind((0, 1), 32, 1, False), "couplings": Kind((2, 3, 4), 64, 2, True)}
 CROP, BATCH = 256, 4
 UNIT = 8.0  # levels of brightness; larger inputs are companded
 LOW, DETAILS = 3, 9  # planes
@@ -82,12 +93,12 @@ class Lifted(nn.Module):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        levels, width, self.rounds, affine = KINDS[kind]
+        levels, width, rounds, affine = KINDS[kind]
         self.levels = nn.ModuleDict(
             {
                 str(level): nn.ModuleList(
                     net
-                    for _ in range(self.rounds)
+                    for _ in range(rounds)
                     for net in (
                         Coupling(LOW, DETAILS, width, affine),
                         Coupling(DETAILS, LOW, width, affine),
@@ -101,6 +112,16 @@ class Lifted(nn.Module):
         """Predict, update, predict, ... of a level."""
         name = str(level)
         return list(self.levels[name].children()) if name in self.levels else []
+
+    def macs_per_pixel(self) -> float:
+        """Multiplications per pixel of the picture; a level's grid halves both its sides."""
+        found: float = sum(
+            layer.weight.numel() / 4 ** (int(level) + 1)
+            for level, nets in self.levels.items()
+            for layer in nets.modules()
+            if isinstance(layer, nn.Conv2d)
+        )
+        return found
 
     def analysis(self, model: PyramidModel, image: Tensor, step: Tensor) -> list[Tensor]:
         """As `PyramidTransform.analysis`, for a quantiser's step."""
@@ -224,6 +245,8 @@ def main() -> None:
     with torch.inference_mode():
         after = curve(partial(coded, lifted, model), photos)
     found = {
+        "run": environment.describe(),
+        "kmac_per_pixel": round(lifted.macs_per_pixel() / 1000, 1),
         "minutes": chosen.minutes,
         "steps": steps,
         "rates": RATES,

@@ -126,7 +126,15 @@ def walked(
     rate: RateVector,
     choose: Callable[[Step, Tensor], Tensor],
 ) -> Iterator[tuple[Step, Tensor]]:
-    """The steps of a schedule, each with the symbols that `choose` makes of its part."""
+    """The steps of a schedule, each with the symbols that `choose` makes of its part.
+
+    Args:
+        parts: (B, C, H, W) for each step, as `Prior.split` gives them.
+        choose: from a step and its part to its symbols, of the same shape.
+
+    Raises:
+        ValueError: there are more parts than steps.
+    """
     schedule = prior.schedule(size, rate)
     step: Step | None = next(schedule)
     for part in parts:
