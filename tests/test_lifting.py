@@ -110,7 +110,7 @@ def test_exact_merge_approximates_the_float_inverse(photo: Any) -> None:
 def test_compiled_loops_equal_torch(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], threads: int
 ) -> None:
-    monkeypatch.setattr(loops, "_SMALLEST", 1)
+    monkeypatch.setattr(loops, "SMALLEST", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(4)) * 255 - 128
     taps, scale = torch.tensor(CDF97).unbind(), torch.tensor(CDF97_SCALE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,14 @@ import torch
 from pliant.layers import loops
 
 
+@pytest.fixture(params=[False, True], ids=["team", "pool"])
+def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On torch's threads, and on a pool's where torch has others."""
+    if request.param:
+        monkeypatch.setattr(loops, "_parallel", lambda: None)
+
+
+@pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 3, 1000])
 def test_every_number_is_done_once(
@@ -31,6 +42,41 @@ def test_little_work_stays_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> Non
     assert seen == [(0, 100)]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="torch's threads are GNU's there")
+def test_torch_shares_its_threads() -> None:
+    assert loops._parallel() is not None
+
+
+@pytest.mark.usefixtures("_either_way")
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_all_works_are_done_and_two_at_once(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    both, seen = threading.Barrier(2), []
+
+    def work(number: int) -> None:
+        if count > 1 and number < 2:
+            both.wait(timeout=20)  # passes only if another work runs at the same time
+        seen.append(number)
+
+    loops.at_once([functools.partial(work, n) for n in range(count)])
+    assert sorted(seen) == list(range(count))
+
+
+@pytest.mark.usefixtures("_either_way")
+def test_torch_works_in_threads() -> None:
+    x = torch.rand(1, 8, 64, 64)
+    weight = torch.rand(8, 8, 3, 3)
+    found: list[torch.Tensor] = []
+
+    def work() -> None:
+        with torch.inference_mode():
+            found.append(torch.conv2d(x, weight))
+
+    loops.at_once([work, work, work])
+    assert all(torch.allclose(y, torch.conv2d(x, weight), rtol=1e-4) for y in found)
+
+
+@pytest.mark.usefixtures("_either_way")
 def test_an_error_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 

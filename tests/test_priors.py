@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pliant.entropy import Tables, reference
 from pliant.errors import DamagedError
-from pliant.layers import int8
+from pliant.layers import int8, loops
 from pliant.layers.exact import RateVector
 from pliant.priors import walk
 from pliant.priors.walk import Prior, Step
@@ -42,6 +42,22 @@ def test_read_returns_what_write_chose(name: str, rate: int, strength: float) ->
     for y, q, step in zip(prior.split(latents), symbols, steps, strict=True):
         most = (2.0, 3.8) if step.on_trellis else (0.5, 1.5)  # half-steps, steps
         assert float((y - q).abs().max()) <= most[strength > 0]
+
+
+def test_work_that_is_done_while_reading_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, _ = make("pyramid")
+    latents = latents_of("pyramid", spread=2.0)
+    data = walk.write(prior, latents, SIZE, vector(1000), TABLES, 1.0)
+    in_turn = walk.read(prior, data, SIZE, vector(1000), TABLES)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(loops, "SMALLEST", 1)
+    beside, ahead = walk._beside, []
+    monkeypatch.setattr(walk, "_beside", lambda w, t: ahead.append(w) or beside(w, t))
+    found = walk.read(prior, data, SIZE, vector(1000), TABLES)
+    assert len(ahead) > 5
+    assert all(torch.equal(a, b) for a, b in zip(found, in_turn, strict=True))
+    with pytest.raises(DamagedError):
+        walk.read(prior, data[:-8], SIZE, vector(1000), TABLES)
 
 
 def flat(x: Tensor) -> list[float]:

@@ -151,7 +151,7 @@ def test_steps_are_geometric_and_gains_interpolate() -> None:
 def test_symbols_of_one_have_their_own_place(
     monkeypatch: pytest.MonkeyPatch, one: float, threads: int
 ) -> None:
-    monkeypatch.setattr(loops, "_SMALLEST", 1)
+    monkeypatch.setattr(loops, "SMALLEST", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     gains = Gains([3, 9], [Points(2.0), Points(0.65, one)])
     rate = RateVector(torch.tensor([0, 1000]))

@@ -16,7 +16,7 @@ STATE = 5
 
 @pytest.fixture(autouse=True)
 def three_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "_SMALLEST", 1)
+    monkeypatch.setattr(loops, "SMALLEST", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
 
 

@@ -180,7 +180,7 @@ def test_threads_and_segments_share_the_work(monkeypatch: pytest.MonkeyPatch, th
     y, mean, index = latents_of((2, 1, 1, 16 * SEGMENT + 3 * SEGMENT + 77), 0, 40)
     expected = trellis.choose(y, mean, index, 1.0, LIMIT)
     costs = trellis.bits(expected, mean, index)
-    monkeypatch.setattr(loops, "_SMALLEST", 1)
+    monkeypatch.setattr(loops, "SMALLEST", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert torch.equal(trellis.choose(y, mean, index, 1.0, LIMIT), expected)
     assert torch.equal(trellis.bits(expected, mean, index), costs)

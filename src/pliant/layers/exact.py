@@ -16,7 +16,9 @@ forward with straight-through gradients.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,7 @@ WEIGHT_MAX = 127
 # Of one sum of magnitudes: with the largest constant, 2**22, and rounding, within EXACT_SUM.
 LARGEST_WEIGHTS = 90_000
 ONE = 16.0  # the activation that stands for 1.0
+Begun = Callable[[], Tensor]  # the sums of a layer's first input, made once
 
 
 class RateVector:
@@ -169,24 +172,35 @@ class ExactLayer(nn.Module):
         worst = sum(c.worst_sum() * 2.0 ** (finest - c.shift) for c in convs)
         return worst + largest(self.bias) * 2.0 ** (finest - self.bias.shift)
 
-    def sums(self, inputs: list[Tensor]) -> Tensor:
+    def begin(self, x: Tensor) -> Begun:
+        """The sums of the first input, when they are first asked for."""
+        return functools.cache(functools.partial(self.convs[0], x))
+
+    def sums(self, inputs: list[Tensor], begun: Begun | None = None) -> Tensor:
         """Exact sums of all inputs, without bias."""
-        total: Tensor = self.convs[0](inputs[0])
+        total: Tensor = begun() if begun else self.convs[0](inputs[0])
         for conv, x in zip(list(self.convs)[1:], inputs[1:], strict=True):
             total = total.add_(conv(x)) if not torch.is_grad_enabled() else total + conv(x)
         return total
 
-    def forward(self, inputs: list[Tensor], rate: RateVector, variant: int = 0) -> Tensor:
+    def forward(
+        self,
+        inputs: list[Tensor],
+        rate: RateVector,
+        variant: int = 0,
+        begun: Begun | None = None,
+    ) -> Tensor:
+        """Activations; `begun` is of the first input, and of no use afterwards."""
         bias = self.bias(rate, variant)
         if inputs[0].dtype == torch.uint8 and len(bias) == 1:
-            return self._activate_int8(inputs, bias.flatten())
-        return requantise(self.sums(inputs), bias)
+            return self._activate_int8(inputs, bias.flatten(), begun)
+        return requantise(self.sums(inputs, begun), bias)
 
-    def _activate_int8(self, inputs: list[Tensor], bias: Tensor) -> Tensor:
+    def _activate_int8(self, inputs: list[Tensor], bias: Tensor, begun: Begun | None) -> Tensor:
         packed = [c.packed() for c in self.convs if isinstance(c, ExactConv2d)]
         if len(inputs) == 1:
             return int8.convolve_activate(inputs[0], packed[0], bias)
-        total = int8.convolve(inputs[0], packed[0])
+        total = begun() if begun else int8.convolve(inputs[0], packed[0])
         for i, x in enumerate(inputs[1:], 1):
             last = i == len(inputs) - 1
             total = int8.convolve_add(x, packed[i], bias if last else torch.zeros_like(bias), total)

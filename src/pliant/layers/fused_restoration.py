@@ -64,6 +64,8 @@ def contrast(
     sums = np.empty((colours, 2, width), _F)  # of rows around, of the same place in blocks
     padded, total = np.empty(width + 4 * reach, _F), np.empty(width, _F)
     out = np.empty((2, colours, 2, width), np.uint8)
+    # pixels of a block that are neighbours in a row remain neighbours: two bytes at a time
+    pairs, targets = out.view(np.uint16).reshape(4 * colours, -1), planes.view(np.uint16)
     for r in range(first, last):
         b, y = r // height, r % height
         for colour in range(colours):
@@ -78,14 +80,11 @@ def contrast(
                     _add(rows[max(y - reach - 1, 0)], whole, _F(-1), around)
                 differences = out[:, colour, i]
                 _row(rows[y], around, units[b], whole, padded, total, reach, differences)
-        for x in range(planes.shape[2]):
-            target, channel = planes[b, y, x], 0
-            for sign in range(2):
-                for colour in range(colours):
-                    for i in range(2):
-                        target[channel] = out[sign, colour, i, 2 * x]
-                        target[channel + 1] = out[sign, colour, i, 2 * x + 1]
-                        channel += 2
+        row = targets[b, y]
+        for n in range(len(pairs)):
+            source = pairs[n]
+            for x in range(len(source)):
+                row[x, n] = source[x]
 
 
 @jit

@@ -9,6 +9,7 @@ scale starts from an explicit magnitude term: log(sum w |neighbour| + c).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pliant.layers.cells import A, B, Cells, put, take
-from pliant.layers.exact import ExactHead, ExactLayer, RateVector, SpreadConv2d
+from pliant.layers.exact import Begun, ExactHead, ExactLayer, RateVector, SpreadConv2d
 from pliant.layers.lifting import EXACT53, EXACT97, EXACT_LIMIT, ExactWavelet, merge_2d_exact
 from pliant.priors import lowband
 from pliant.priors.surroundings import CONTRAST, PARENT, Context, Surroundings, surroundings
@@ -103,9 +104,12 @@ class PassNet(nn.Module):
             if known:
                 self.spread.weight[:, 21:] = -4.0 - 0.5 * (known > 6)
 
-    def forward(self, trunk: Tensor, known: Surroundings, rate: RateVector, variant: int) -> Step:
+    def forward(
+        self, trunk: Tensor, begun: Begun, known: Surroundings, rate: RateVector, variant: int
+    ) -> Step:
+        """`begun`: what `hidden` makes of the trunk."""
         scale, near = known.expect(self.spread.spread(known.around(), rate, variant))
-        hidden = self.hidden([trunk, near], rate, variant)
+        hidden = self.hidden([trunk, near], rate, variant, begun)
         return known.step(self.head(hidden, rate, variant), scale)
 
 
@@ -128,14 +132,20 @@ class LevelNet(nn.Module):
     def schedule(
         self, context: Context, details: Tensor, rate: RateVector, variant: int, dtype: torch.dtype
     ) -> Schedule:
-        """Fills `details` (B, 9, 2h, 2w); leaves the finer level's state in `context.state`."""
+        """Unless there is no finer level, fills `details` (B, 9, 2h, 2w) and `context.state`."""
         planes = sum(p.planes for p in self.passes)
         known = surroundings(context, planes, dtype)
         trunk = self.second([self.first([known.inputs], rate, variant)], rate, variant)
-        for p, net in zip(self.passes, self.nets, strict=True):
-            symbols = yield net(trunk, known, rate, variant)
-            if self.state is not None or p is not self.passes[-1]:
+        nets = [net for net in self.nets if isinstance(net, PassNet)]
+        begun: Begun | None = nets[0].hidden.begin(trunk)
+        for p, net, following in zip(self.passes, nets, [*nets[1:], None], strict=True):
+            assert begun is not None
+            step = net(trunk, begun, known, rate, variant)
+            begun = following.hidden.begin(trunk) if following else None
+            symbols = yield dataclasses.replace(step, meanwhile=begun)
+            if self.state is not None or following is not None:
                 known.tell(symbols)
+            if self.state is not None:
                 put(details, p.cells, symbols, p.channels)
         if self.state is not None:
             context.state = self.state([trunk, known.own()], rate, variant)

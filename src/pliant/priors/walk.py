@@ -7,6 +7,7 @@ that it may use, so encoder, decoder and estimate cannot drift apart.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -18,7 +19,7 @@ from torch import Tensor
 from pliant.entropy import rans
 from pliant.entropy.tables import SYMBOL_LIMIT, Array, Tables
 from pliant.errors import DamagedError
-from pliant.layers import trellis
+from pliant.layers import loops, trellis
 from pliant.layers.exact import RateVector
 from pliant.layers.quantize import choose_symbols, symbol_bits
 
@@ -32,12 +33,15 @@ class Step:
         mean: (B, C, H, W) means in 1/16 steps, integers, float32 or, with uint8 indices, int16.
         wide: whether means may leave 16 bits; the coder then gets only their fractions.
         on_trellis: whether symbols are half-steps on the trellis of `entropy/trellis.py`.
+        meanwhile: work of later steps that needs no symbols of this one; may be called while they
+            are read.
     """
 
     index: Tensor
     mean: Tensor
     wide: bool = False
     on_trellis: bool = False
+    meanwhile: Callable[[], object] | None = None
 
     def centred(self) -> tuple[Tensor, Tensor]:
         """(centre, mean for the coder): what is subtracted from symbols, and the mean that is left.
@@ -310,7 +314,11 @@ def read(
     while step is not None:
         centre, mean = step.centred()
         index = _flat(step.index, torch.uint8)
-        values = decoder.read(index, _flat(mean, torch.int16), step.on_trellis)
+        arguments = index, _flat(mean, torch.int16), step.on_trellis
+        if step.meanwhile is None or index.size < loops.SMALLEST:
+            values = decoder.read(*arguments)
+        else:
+            values = _beside(step.meanwhile, functools.partial(decoder.read, *arguments))
         symbols = _unflat(values, step.index)
         if step.wide:
             symbols = (symbols + centre).contiguous()
@@ -320,3 +328,15 @@ def read(
         step = _advance(schedule, symbols)
     decoder.finish(decoder.hash)
     return prior.merge(parts, size)
+
+
+def _beside(work: Callable[[], object], task: Callable[[], np.ndarray]) -> np.ndarray:
+    """What the task returns; the work is done at the same time."""
+    results: list[np.ndarray] = []
+
+    def worked() -> None:
+        with torch.inference_mode():
+            work()
+
+    loops.at_once([lambda: results.append(task()), worked])
+    return results[0]

@@ -47,9 +47,11 @@ def _rotations(angles: Array) -> Array:
     return whole
 
 
-def turned(latent: Tensor, turn: Tensor) -> Tensor:
-    """Latents (B, 3k, h, w), colour-major, in the colours of rotations (B, 3, 3)."""
-    return torch.matmul(turn, latent.reshape(len(latent), 3, -1)).view_as(latent)
+def turned(latent: Tensor, turn: Tensor, offset: float = 0.0) -> Tensor:
+    """Latents (B, 3k, h, w), colour-major, in the colours of rotations (B, 3, 3), plus `offset`."""
+    samples = latent.reshape(len(latent), 3, -1)
+    turns = turn.expand(len(latent), 3, 3)
+    return torch.baddbmm(turn.new_full((1, 1, 1), offset), turns, samples).view_as(latent)
 
 
 def turned_exactly(latent: Tensor, angles: Tensor, back: bool = False) -> Tensor:

@@ -58,4 +58,4 @@ class PyramidTransform(nn.Module):
         for level, details in zip(range(LEVELS - 1, -1, -1), latents[1:], strict=True):
             low = merge_2d(low, details, self.taps[level].unbind(), self.scale[level])
         colour = self.colour if turn is None else turn @ self.colour
-        return turned(low, torch.linalg.inv(colour)) + 128.0
+        return turned(low, torch.linalg.inv(colour), 128.0)
