@@ -50,6 +50,11 @@ class RateVector:
         self.position = (rate - self.anchor * RATE_UNIT).double()
         self._next, self._fraction = self.anchor + 1, (self.position / RATE_UNIT)[:, None]
 
+    @functools.cached_property
+    def key(self) -> tuple[int, ...]:
+        """The rate parameters as numbers."""
+        return tuple(self.rate.tolist())
+
     def interpolate(self, table: Tensor) -> Tensor:
         """Integer anchors (ANCHORS, C) to integers (B, C, 1, 1); gradients pass to the anchors."""
         low, high = table.index_select(0, self.anchor), table.index_select(0, self._next)
@@ -85,7 +90,19 @@ class RateBias(nn.Module):
 
     def forward(self, rate: RateVector, variant: int = 0) -> Tensor:
         """(B, C, 1, 1) float32, a multiple of 2**-shift in activation units."""
-        return (rate.interpolate(self.integers(variant)) * 2.0**-self.shift).float()
+        return self._at(rate, variant, 2.0**-self.shift)
+
+    def whole(self, rate: RateVector, variant: int = 0) -> Tensor:
+        """The same in units of 2**-shift: integers."""
+        return self._at(rate, variant, 1.0)
+
+    def _at(self, rate: RateVector, variant: int, unit: float) -> Tensor:
+        def made() -> Tensor:
+            return (rate.interpolate(self.integers(variant)) * unit).float()
+
+        if torch.is_grad_enabled():
+            return made()
+        return self._kept.latest(self.anchors, (variant, unit), rate.key, made)
 
 
 class ExactConv2d(nn.Module):
@@ -249,7 +266,7 @@ class SpreadConv2d(ExactConv2d):
 
     The explicit magnitude term of a prior: the expected spread of a symbol is a weighted sum of
     the magnitudes around it. The trained weights are logarithms. Output: integers
-    (B, out_channels, H, W) >= 1 in 1/256 steps.
+    (B, out_channels, H, W) in 1/256 steps.
     """
 
     SPREAD_SHIFT = 8
@@ -281,10 +298,10 @@ class SpreadConv2d(ExactConv2d):
 
     def spread(self, magnitudes: Tensor, rate: RateVector, variant: int = 0) -> Tensor:
         """`magnitudes`: (B, in_channels, H, W) integers in [0, 127]."""
-        constant = rate.interpolate(self.constant.integers(variant)).float()
+        constant = self.constant.whole(rate, variant)
         if magnitudes.dtype == torch.uint8 and len(constant) == 1:
-            return int8.convolve(magnitudes, self.packed(), constant.flatten()).clamp_(min=1)
-        out: Tensor = (self(magnitudes).float() + constant).clamp(min=1)
+            return int8.convolve(magnitudes, self.packed(), constant.flatten())
+        out: Tensor = self(magnitudes).float() + constant
         return out
 
 

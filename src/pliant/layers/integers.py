@@ -158,8 +158,8 @@ def log2_fixed(m: Tensor, bits: int) -> Tensor:
 
 
 def log_index(m: Tensor) -> Tensor:
-    """Scale index (1/16 units, five indices an octave) of a spread of m; see `_LogIndex`."""
-    return apply(_LogIndex, m)
+    """Scale index (1/16 units, five an octave) of a spread of max(m, 1); see `_LogIndex`."""
+    return apply(_LogIndex, m.clamp(min=1))
 
 
 def distribution(mean: Tensor, correction: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

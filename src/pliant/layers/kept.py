@@ -29,3 +29,12 @@ class Kept:
             self._values[key] = make()
         value: _T = self._values[key]
         return value
+
+    def latest(self, parameter: Tensor, key: Hashable, state: object, make: Callable[[], _T]) -> _T:
+        """The same for values that depend on a state too; that of the latest one is kept."""
+        entry: list[tuple[object, _T]] = self.get(parameter, key, list)
+        found = entry[0] if entry else None  # at once: another thread may replace it
+        if found is None or found[0] != state:
+            found = (state, make())
+            entry[:] = [found]
+        return found[1]

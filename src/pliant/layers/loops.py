@@ -61,6 +61,9 @@ def in_slices(loop: Callable[..., Any], count: int, width: int, *arguments: Any)
         width: about how many values each number stands for.
     """
     slices = max(1, min(torch.get_num_threads(), count, count * width // SMALLEST))
+    if slices == 1:
+        loop(0, count, *arguments)
+        return
     ends = [count * i // slices for i in range(slices + 1)]
     at_once([functools.partial(loop, *part, *arguments) for part in itertools.pairwise(ends)])
 

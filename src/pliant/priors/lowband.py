@@ -7,6 +7,7 @@ chroma. Mean and scale are integer functions of decoded integers, so they are ex
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ def _every(stride: int, first: int, size: int) -> Tensor:
     return torch.arange(min(first, size), size, stride)
 
 
+@functools.lru_cache(maxsize=16)
 def _plan(height: int, width: int) -> list[_Pass]:
     passes: list[_Pass] = []
     stride, group = FIRST_STRIDE, 1
@@ -95,11 +97,11 @@ class LowBandPrior(nn.Module):
         spread = constants[:, 2 * group + colour][:, None] + 0.0
         for weight, feature in zip(weights, features, strict=False):
             spread = spread + weight * feature.clamp(max=FEATURE_MAX)
-        return log_index(spread.clamp(min=1)) - INDEX_OFFSET
+        return log_index(spread) - INDEX_OFFSET
 
     def schedule(self, low: Tensor, rate: RateVector) -> Schedule:
         """Fills `low` (B, 3, h, w), zeros at first, with the symbols that it receives."""
-        constants = rate.interpolate(self.constant.integers(0)).float()
+        constants = self.constant.whole(rate)
         first = low[:, :, ::FIRST_STRIDE, ::FIRST_STRIDE]
         for colour, channels in enumerate(COLOURS):
             mean = torch.zeros_like(first[:, channels])
