@@ -338,5 +338,6 @@ def _beside(work: Callable[[], object], task: Callable[[], np.ndarray]) -> np.nd
         with torch.inference_mode():
             work()
 
-    loops.at_once([lambda: results.append(task()), worked])
+    # mostly this thread takes the first, so large buffers come from where it finds them again
+    loops.at_once([worked, lambda: results.append(task())])
     return results[0]
