@@ -69,7 +69,7 @@ def in_slices(loop: Callable[..., Any], count: int, width: int, *arguments: Any)
 
 
 def at_once(works: Sequence[Callable[[], object]]) -> None:
-    """Calls all of them, at once where there are threads; torch's operations in them get one each.
+    """Calls all of them, at once where there are threads.
 
     Uses the threads of torch's own operations where it can: any others would have to share the
     cores with them, as they spin for a while after each operation. A thread has torch's settings
