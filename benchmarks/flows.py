@@ -135,7 +135,7 @@ def _unrounded(
 ) -> dict[str, list[list[float]]]:
     """For teachers and students: bpp and PSNR of files, and PSNR without rounding."""
     found = {}
-    for group in (TEACHER, "ilc-student"):
+    for group in (TEACHER, "ilc-student", f"{TEACHER}-longer", "ilc-student-longer"):
         found[group] = [
             [
                 round(statistics.fmean(row.bpp for row in rows[job.name]), 4),
