@@ -65,9 +65,9 @@ def draw_ilc(found: Found, title: str, path: Path) -> None:
         if records:
             label, style = ILC[name]
             rate, psnr, plain = zip(*records, strict=True)
-            rounding.plot(rate, psnr, style, label=f"{label}, file")
-            rounding.plot(rate, plain, style, alpha=0.45, label=f"{label}, latent not rounded")
-    label_curves(rounding, "what rounding costs")
+            rounding.plot(rate, psnr, style, label=label)
+            rounding.plot(rate, plain, style, alpha=0.45)
+    label_curves(rounding, "what rounding costs (pale: latent not rounded)")
     _save(figure, path)
 
 
