@@ -115,7 +115,7 @@ def main() -> None:
     task.add_argument("variant", choices=VARIANTS)
     task.add_argument("data", nargs="+", help="folders of training photos")
     task.add_argument("--output", type=Path, required=True, help="folder of runs")
-    task.add_argument("--steps", type=int, default=1000)
+    task.add_argument("--steps", type=int, default=2000)
     task = tasks.add_parser("measure")
     task.add_argument("run", type=Path, help="finished run; that of the whole design first")
     task.add_argument("--data", type=Path, required=True, help="folder of validation photos")

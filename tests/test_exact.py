@@ -16,6 +16,7 @@ from pliant.layers.exact import (
     ExactConv2d,
     ExactHead,
     ExactLayer,
+    RateBias,
     RateVector,
     SpreadConv2d,
 )
@@ -252,3 +253,17 @@ def test_rate_positions_cover_all_rates() -> None:
     rates = torch.arange(RATE_MAX + 1)
     found = RateVector(rates).interpolate(table).flatten()
     assert found.tolist() == [min(r * 2**14, 2**24) for r in range(RATE_MAX + 1)]
+
+
+def test_kept_biases_follow_rate_and_weights() -> None:
+    bias = RateBias(3, 8)
+    with torch.no_grad():
+        bias.anchors.copy_(torch.arange(27.0).view(1, 9, 3))
+        for rate in (0, 300, 0, RATE_MAX):
+            vector = RateVector(torch.tensor([rate]))
+            kept = bias(vector), bias.whole(vector)
+            with torch.enable_grad():
+                assert torch.equal(kept[0], bias(vector))
+            assert torch.equal(kept[1], kept[0] * 256)
+        bias.anchors.add_(1)
+        assert torch.equal(bias(vector), kept[0] + 16)

@@ -19,7 +19,7 @@ from pliant.layers import loops
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """On torch's threads, and on a pool's where torch has others."""
     if request.param:
-        monkeypatch.setattr(loops, "_parallel", lambda: None)
+        monkeypatch.setattr(loops, "_team", lambda: None)
 
 
 @pytest.mark.usefixtures("_either_way")
@@ -47,7 +47,7 @@ def test_little_work_stays_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> Non
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="torch may have other threads"
 )
 def test_torch_shares_its_threads() -> None:
-    assert loops._parallel() is not None
+    assert loops._team() is not None
 
 
 @pytest.mark.usefixtures("_either_way")

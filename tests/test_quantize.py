@@ -23,6 +23,7 @@ from pliant.layers.quantize import (
     step_size,
     symbol_bits,
 )
+from pliant.models.blocks import to_pixels
 from pliant.units import ANCHORS, RATE_MAX, RATE_UNIT
 
 TABLES = Tables.laplace()
@@ -172,3 +173,14 @@ def test_symbols_of_one_have_their_own_place(
     for a, b, c in zip(found, compiled, again, strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a, c)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_rounded_alike_by_torch_and_the_loop(channels: int) -> None:
+    image = torch.rand(1, 3, 20, 33, generator=torch.Generator().manual_seed(1)) * 300 - 20
+    image[0, :, 0, :3] = torch.tensor([0.5, 1.5, 254.5])
+    by_torch = to_pixels(image, 17, 30, channels)
+    with torch.no_grad():
+        np.testing.assert_array_equal(to_pixels(image, 17, 30, channels), by_torch)
+    assert by_torch.shape == (17, 30, channels)
+    assert by_torch[0, :3, 0].tolist() == [0, 2, 254]

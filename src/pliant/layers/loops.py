@@ -81,8 +81,8 @@ def at_once(works: Sequence[Callable[[], object]]) -> None:
     if len(works) == 1 or torch.get_num_threads() == 1:
         for work in works:
             work()
-    elif (parallel := _parallel()) is not None:
-        _in_team(parallel, works)
+    elif (team := _team()) is not None:
+        _in_team(*team, works)
     else:
         pool = _pool(os.getpid())
         waiting = [pool.submit(work) for work in works[1:]]
@@ -91,37 +91,45 @@ def at_once(works: Sequence[Callable[[], object]]) -> None:
             other.result()
 
 
-def _in_team(parallel: Callable[..., Any], works: Sequence[Callable[[], object]]) -> None:
+def _in_team(
+    start: Callable[..., Any], end: Callable[..., Any], works: Sequence[Callable[[], object]]
+) -> None:
     waiting = iter(works)  # threads take turns in Python, so they can share it
-    done: list[object] = []
     raised: list[BaseException] = []
 
-    def body(_: int | None) -> None:
+    def others(_: int | None) -> None:
         try:
             for work in waiting:
-                done.append(work())
+                work()
         except BaseException as error:
             raised.append(error)
 
     # with fewer threads than torch's, the others would end and have to be started again
-    parallel(_Body(body), None, torch.get_num_threads(), 0)
+    arguments = _Body(others), None, torch.get_num_threads()
+    try:  # an interrupt reaches this thread only, and after `start` at the earliest
+        start(*arguments)
+        for work in waiting:
+            work()
+    finally:
+        end()
     if raised:
         raise raised[0]
-    if len(done) < len(works):  # nothing else ends a body outside of what it tries
-        raise KeyboardInterrupt
 
 
 @functools.cache
-def _parallel() -> Callable[..., Any] | None:
-    """GNU OpenMP's parallel region (body, data, threads, flags), if torch's operations use it."""
+def _team() -> tuple[Callable[..., Any], Callable[..., Any]] | None:
+    """Start (body of the other threads, data, threads) and end of a parallel region.
+
+    Those of GNU OpenMP, which torch's operations use on Linux; None where there are none.
+    """
     try:
-        parallel = ctypes.CDLL(None).GOMP_parallel
+        library = ctypes.CDLL(None)
+        start, end = library.GOMP_parallel_start, library.GOMP_parallel_end
     except (OSError, TypeError, AttributeError):  # TypeError: on Windows
         return None
-    parallel.argtypes = [_Body, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    parallel.restype = None
-    found: Callable[..., Any] = parallel
-    return found
+    start.argtypes, end.argtypes = [_Body, ctypes.c_void_p, ctypes.c_uint], []
+    start.restype = end.restype = None
+    return start, end
 
 
 @functools.cache
