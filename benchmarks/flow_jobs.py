@@ -7,6 +7,8 @@ a student share their weight of distortion.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trainings import Job
 
 FLOW, MORE_ANCHORS = 3600, 1200  # steps of msinn-small, and of the twelve anchors after them
@@ -28,7 +30,7 @@ ABLATIONS = {
     "undistilled": {"distillation": "0"},
 }
 STUDENTS = ("student", *ABLATIONS, "early")
-TEACHERS = ("teacher", "teacher-early", "teacher-longer")
+TEACHERS = ("teacher", "teacher-early", "teacher-longer", "teacher-random")
 # Names of models of a single rate, without it.
 SINGLES = (*RIVALS, *(f"ilc-{kind}" for kind in (*TEACHERS, *STUDENTS, "student-longer")))
 
@@ -62,6 +64,13 @@ def _longer(weight: float) -> list[Job]:
     ]
 
 
+def _random(weight: float) -> Job:
+    """A teacher from random weights, as published, after as many steps as those that go on."""
+    settings = {"steps": str(TEACHER + LONGER), "principal_start": "false"}
+    known = _teacher(weight)
+    return replace(known, name=f"ilc-teacher-random-{weight}", settings=known.settings | settings)
+
+
 def _rival(family: str, weight: float) -> Job:
     settings = COMMON | {"distortion_weight": str(weight), "steps": str(RIVAL)}
     return Job(f"{family}-{weight}", family, "", settings, weight)
@@ -81,6 +90,7 @@ JOBS: list[Job] = [
     _flow(TWELVE, "msinn-small-12", FURTHER | {"steps": str(MORE_ANCHORS)}, EXACT),
     *(job for w in RATES for job in (_teacher(w), _student(w, "student", {}))),
     *(job for w in RATES for job in _longer(w)),
+    *(_random(w) for w in RATES),
     *(_student(w, kind, what) for w in ABLATED for kind, what in ABLATIONS.items()),
     *_early(RATES[0]),
     *(_rival(family, weight) for family in RIVALS for weight in RIVAL_RATES),

@@ -44,6 +44,7 @@ HIGH = 1.5  # bpp, from where flows should be ahead
 RANGES: tuple[BppRange, ...] = (None, (0.01, 0.5), (0.5, HIGH), (HIGH, 10.0))
 RANGE_NAMES = ("whole", "up to 0.5 bpp", f"0.5 to {HIGH} bpp", f"above {HIGH} bpp")
 TEACHER = "ilc-teacher"
+UNROUNDED = (TEACHER, "ilc-student", f"{TEACHER}-longer", "ilc-student-longer", f"{TEACHER}-random")
 # What is compared, and with what.
 PAIRS = (
     (EXACT, FLOAT),
@@ -51,6 +52,7 @@ PAIRS = (
     *((EXACT, family) for family in RIVALS),
     ("ilc-student", TEACHER),
     ("ilc-student-longer", "ilc-teacher-longer"),
+    ("ilc-teacher-longer", "ilc-teacher-random"),
     *((f"ilc-{kind}", "ilc-student") for kind in STUDENTS[1:]),
 )
 
@@ -135,7 +137,7 @@ def _unrounded(
 ) -> dict[str, list[list[float]]]:
     """For teachers and students: bpp and PSNR of files, and PSNR without rounding."""
     found = {}
-    for group in (TEACHER, "ilc-student", f"{TEACHER}-longer", "ilc-student-longer"):
+    for group in UNROUNDED:
         found[group] = [
             [
                 round(statistics.fmean(row.bpp for row in rows[job.name]), 4),

@@ -156,6 +156,25 @@ def test_from_training_to_a_file(
     assert np.array_equal(again.decode(data).pixels, decoded)
 
 
+def test_first_weights(photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are principal components, unless random ones are asked for."""
+    monkeypatch.setenv("PLIANT_CACHE", str(tmp_path / "cache"))
+    entry = registry.Entry(
+        "tiny", MeanScaleHyperpriorModel, config_of("exact mean-scale hyperprior")
+    )
+    monkeypatch.setitem(registry.MODELS, "tiny", entry)
+    first = {}
+    for chosen in (True, False):
+        recipe = dataclasses.replace(TINY, principal_start=chosen)
+        trainer = Trainer(recipe, [str(photo_folder)], tmp_path)
+        trainer.batches.close()
+        first[chosen] = {k: v for k, v in trainer.model.state_dict().items() if "transform" in k}
+    torch.manual_seed(TINY.seed)
+    random = registry.build("tiny").state_dict()
+    assert all(torch.equal(v, random[k]) for k, v in first[False].items())
+    assert not all(torch.equal(v, random[k]) for k, v in first[True].items())
+
+
 def test_a_damaged_photo_for_validation_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(DamagedError, match=r"a\.png: this is not an image"):

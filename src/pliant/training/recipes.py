@@ -53,6 +53,8 @@ class Recipe:
         teacher: checkpoint of the model that "distillation" learns from; "" for none.
         distillation: what a squared step of distance to the teacher's latent costs.
         side_weight: what half of the squared magnitude (of 0..255) of what is not coded costs.
+        principal_start: whether an autoencoder without `init` starts at the principal components of
+            photos, see `principal` and `side_start`, or from random weights, as published.
         init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
             package.
         steps: length of the schedule, unless a time budget is given.
@@ -81,6 +83,7 @@ class Recipe:
     teacher: str = ""
     distillation: float = 0.01
     side_weight: float = 0.1
+    principal_start: bool = True
     init: str = ""
     seed: int = 1
     steps: int = 20000
