@@ -14,7 +14,9 @@ from trainings import Job
 FLOW, MORE_ANCHORS = 3600, 1200  # steps of msinn-small, and of the twelve anchors after them
 RIVAL = 3000  # steps of a model of one rate
 TEACHER, STUDENT, EARLY = 1400, 1400, 350  # steps; where the early teacher stopped
-LONGER = 1400  # steps that teachers and students go on afterwards
+LONGER = 1400  # steps that teachers and students go on afterwards, and once more
+# What the students' flow may not say by what is not coded, the third time.
+KEPT = {"distillation": "0", "side_distortion_weight": "2"}
 RATES = (0.013, 0.0035, 0.0067, 0.0018)  # weights of distortion of teachers and students
 ABLATED = RATES[:2]
 RIVAL_RATES = (0.18, 0.0932, 0.025)
@@ -30,9 +32,10 @@ ABLATIONS = {
     "undistilled": {"distillation": "0"},
 }
 STUDENTS = ("student", *ABLATIONS, "early")
-TEACHERS = ("teacher", "teacher-early", "teacher-longer", "teacher-random")
+FURTHER_STUDENTS = ("student-longer", "student-kept")
+TEACHERS = ("teacher", "teacher-early", "teacher-longer", "teacher-longest", "teacher-random")
 # Names of models of a single rate, without it.
-SINGLES = (*RIVALS, *(f"ilc-{kind}" for kind in (*TEACHERS, *STUDENTS, "student-longer")))
+SINGLES = (*RIVALS, *(f"ilc-{kind}" for kind in (*TEACHERS, *STUDENTS, *FURTHER_STUDENTS)))
 
 
 def _flow(name: str, model: str, settings: dict[str, str], start: str = "") -> Job:
@@ -52,14 +55,18 @@ def _student(weight: float, kind: str, settings: dict[str, str]) -> Job:
 
 
 def _longer(weight: float) -> list[Job]:
-    """Both go on: the student without distillation, as late its teacher may hold it back."""
+    """Both go on, twice: the students without distillation, as late a teacher may hold them back.
+
+    At last students shall also put little of the picture into what is not coded.
+    """
     settings = COMMON | {"distortion_weight": str(weight), "steps": str(LONGER)}
-    free = settings | {"distillation": "0"}
     return [
-        Job(f"{name}-longer-{weight}", recipe, f"{name}-{weight}", own, weight)
-        for name, recipe, own in (
-            ("ilc-teacher", "ilc-teacher", settings),
-            ("ilc-student", "ilc", free),
+        Job(f"ilc-{name}-{weight}", recipe, f"ilc-{start}-{weight}", settings | own, weight)
+        for name, start, recipe, own in (
+            ("teacher-longer", "teacher", "ilc-teacher", {}),
+            ("student-longer", "student", "ilc", {"distillation": "0"}),
+            ("teacher-longest", "teacher-longer", "ilc-teacher", {}),
+            ("student-kept", "student-longer", "ilc", KEPT),
         )
     ]
 

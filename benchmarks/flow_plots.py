@@ -24,6 +24,8 @@ ILC: Names = {
     "ilc-student": ("student", "C0.-"),
     "ilc-teacher-longer": ("teacher, twice the steps", "C8o--"),
     "ilc-student-longer": ("student, twice the steps", "C4.-"),
+    "ilc-teacher-longest": ("teacher, three times the steps", "C6o--"),
+    "ilc-student-kept": ("student, three times, what it drops counted", "C9.-"),
     "ilc-teacher-random": ("teacher from random weights, twice the steps", "C5o--"),
     "ilc-unmixed": ("without 1x1 convolutions", "C1s-"),
     "ilc-undistilled": ("without distillation", "C2^-"),

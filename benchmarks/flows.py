@@ -44,7 +44,10 @@ HIGH = 1.5  # bpp, from where flows should be ahead
 RANGES: tuple[BppRange, ...] = (None, (0.01, 0.5), (0.5, HIGH), (HIGH, 10.0))
 RANGE_NAMES = ("whole", "up to 0.5 bpp", f"0.5 to {HIGH} bpp", f"above {HIGH} bpp")
 TEACHER = "ilc-teacher"
-UNROUNDED = (TEACHER, "ilc-student", f"{TEACHER}-longer", "ilc-student-longer", f"{TEACHER}-random")
+UNROUNDED = (
+    *(f"{TEACHER}{kind}" for kind in ("", "-longer", "-longest", "-random")),
+    *(f"ilc-student{kind}" for kind in ("", "-longer", "-kept")),
+)
 # What is compared, and with what.
 PAIRS = (
     (EXACT, FLOAT),
@@ -52,6 +55,7 @@ PAIRS = (
     *((EXACT, family) for family in RIVALS),
     ("ilc-student", TEACHER),
     ("ilc-student-longer", "ilc-teacher-longer"),
+    ("ilc-student-kept", "ilc-teacher-longest"),
     ("ilc-teacher-longer", "ilc-teacher-random"),
     *((f"ilc-{kind}", "ilc-student") for kind in STUDENTS[1:]),
 )

@@ -92,6 +92,19 @@ def test_the_four_losses(photo: Any, teacher: Path) -> None:
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_what_is_not_coded_counts_in_the_picture(photo: Any) -> None:
+    model, batch, found = make("exact ilc"), batch_of(photo), []
+    assert isinstance(model, IlcModel)
+    for share in (0.0, 2.0):
+        torch.manual_seed(2)
+        recipe = dataclasses.replace(TINY, side_distortion_weight=share)
+        found.append(float(DistillationLoss(recipe)(model, batch, 0.5).detach()))
+    decoded = model.flow.synthesis([model.flow.parts(batch.image)[0]])
+    lost = float((decoded - batch.image).square().mean().detach())
+    assert lost > 1
+    assert found[1] - found[0] == pytest.approx(2 * 0.02 * lost, rel=1e-3)
+
+
 def test_the_student_starts_with_the_prior_of_the_teacher(trainers: Make, teacher: Path) -> None:
     trainer = trainers(teacher=str(teacher))
     prior = torch.load(teacher, weights_only=True)["average"]

@@ -53,6 +53,9 @@ class Recipe:
         teacher: checkpoint of the model that "distillation" learns from; "" for none.
         distillation: what a squared step of distance to the teacher's latent costs.
         side_weight: what half of the squared magnitude (of 0..255) of what is not coded costs.
+        side_distortion_weight: bits per pixel that one unit of mean squared error is worth which
+            the lack of what is not coded makes alone, with the latent not rounded, as a multiple of
+            `distortion_weight`. Magnitudes can fall without it: the flow may scale them.
         principal_start: whether an autoencoder without `init` starts at the principal components of
             photos, see `principal` and `side_start`, or from random weights, as published.
         init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
@@ -83,6 +86,7 @@ class Recipe:
     teacher: str = ""
     distillation: float = 0.01
     side_weight: float = 0.1
+    side_distortion_weight: float = 0.0
     principal_start: bool = True
     init: str = ""
     seed: int = 1
@@ -219,8 +223,9 @@ def check(recipe: Recipe) -> None:
         raise UsageError("levels must be from 2 to 8")
     if not set(names(r.without)) <= set(SEPARABLE):
         raise UsageError(f"without must name some of: {', '.join(SEPARABLE)}")
-    if min(r.distillation, r.side_weight) < 0:
-        raise UsageError("distillation and side_weight must not be negative")
+    for key in ("distillation", "side_weight", "side_distortion_weight"):
+        if getattr(r, key) < 0:
+            raise UsageError(f"{key} must not be negative")
     if r.crop < 64 or r.crop % 64:
         raise UsageError("crop must be a multiple of 64")
     if not 0 <= r.lowest_rate <= r.highest_rate <= RATE_MAX:
