@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-DATA   ?= ../shared/data
+DATA   ?= $(firstword $(wildcard ../shared/data) data)
 PHOTOS ?=
 RECIPE ?= pyramid
 

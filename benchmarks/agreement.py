@@ -1,6 +1,6 @@
 """Whether the anchors on Kodak's photos are what others measured at equal rate.
 
-    python benchmarks/agreement.py --data ../shared/data/kodak [--earlier FILE]
+    python benchmarks/agreement.py --data DATA/kodak [--earlier FILE]
 
 Prints, per codec, the largest difference in PSNR between its mean curve and a published one, with
 the settings of our table and then with those of the publication, which tells how much of it is a

@@ -1,6 +1,6 @@
 """What ideas that need training could gain for the default model, its weights as they are.
 
-    python benchmarks/default_bounds.py ../shared/data/valid --train ../shared/data/train
+    python benchmarks/default_bounds.py DATA/valid --train DATA/train
 
 * shapes: tables fitted to the symbols of each class alone, by level, colour and rate. Mixtures
   and other families could gain where the shape of distributions differs.

@@ -7,7 +7,7 @@ r"""What two choices in the default model's design are worth: each left out of a
 * four-levels: without the fifth level of the pyramid.
 * apart: chroma does not see the luma that its level has coded before.
 
-The prior is trained from first weights, the same steps for all, without restoration. Rate at equal
+The prior is trained from random weights, the same steps for all, without restoration. Rate at equal
 PSNR, estimated, on validation photos.
 """
 

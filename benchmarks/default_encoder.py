@@ -1,6 +1,6 @@
 """What fitting the default model to each picture gains, with the weights as they are.
 
-    python benchmarks/default_encoder.py ../shared/data/valid --train ../shared/data/train
+    python benchmarks/default_encoder.py DATA/valid --train DATA/train
 
 Each trial changes what the encoder chooses, or what it could tell the decoder, and nothing else:
 

@@ -1,6 +1,6 @@
 """What the default model could take over from variable-rate post-training, measured.
 
-    python benchmarks/default_trials.py ../shared/data/valid
+    python benchmarks/default_trials.py DATA/valid
 
 Offsets: by how much the squared error of its latents would fall if decoded values moved to the mean
 of what they stand for, separately for every magnitude, table index and rate: more than a network of

@@ -1,6 +1,6 @@
 """Files written under one setting, read under all others: are the symbols and tables the same?
 
-    python benchmarks/exactness.py --data ../shared/data/kodak
+    python benchmarks/exactness.py --data DATA/kodak
 
 A setting is a process of its own: threads, memory layout, instruction sets, int8 or float32
 kernels, oneDNN on or off, batch size, the coder in plain Python. Each reads every file, compares

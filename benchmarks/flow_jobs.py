@@ -7,14 +7,13 @@ a student share their weight of distortion.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from trainings import Job
 
 FLOW, MORE_ANCHORS = 3600, 1200  # steps of msinn-small, and of the twelve anchors after them
 RIVAL = 3000  # steps of a model of one rate
 TEACHER, STUDENT, EARLY = 1400, 1400, 350  # steps; where the early teacher stopped
 LONGER = 1400  # steps that teachers and students go on afterwards, and once more
+NOISY = 4200  # steps of teachers that go on with noise instead
 # What the students' flow may not say by what is not coded, the third time.
 KEPT = {"distillation": "0", "side_distortion_weight": "2"}
 RATES = (0.013, 0.0035, 0.0067, 0.0018)  # weights of distortion of teachers and students
@@ -33,7 +32,7 @@ ABLATIONS = {
 }
 STUDENTS = ("student", *ABLATIONS, "early")
 FURTHER_STUDENTS = ("student-longer", "student-kept")
-TEACHERS = ("teacher", "teacher-early", "teacher-longer", "teacher-longest", "teacher-random")
+TEACHERS = ("teacher", "teacher-early", "teacher-longer", "teacher-longest", "teacher-noisy")
 # Names of models of a single rate, without it.
 SINGLES = (*RIVALS, *(f"ilc-{kind}" for kind in (*TEACHERS, *STUDENTS, *FURTHER_STUDENTS)))
 
@@ -71,11 +70,12 @@ def _longer(weight: float) -> list[Job]:
     ]
 
 
-def _random(weight: float) -> Job:
-    """A teacher from random weights, as published, after as many steps as those that go on."""
-    settings = {"steps": str(TEACHER + LONGER), "principal_start": "false"}
-    known = _teacher(weight)
-    return replace(known, name=f"ilc-teacher-random-{weight}", settings=known.settings | settings)
+def _noisy(weight: float) -> Job:
+    """A teacher that goes on with noise instead of rounding, as those published are trained."""
+    settings = COMMON | {"distortion_weight": str(weight), "steps": str(NOISY)}
+    settings |= {"noisy_synthesis": "true", "matrix_learning_rate": "1e-3"}
+    start = f"ilc-teacher-longer-{weight}"
+    return Job(f"ilc-teacher-noisy-{weight}", "ilc-teacher", start, settings, weight)
 
 
 def _rival(family: str, weight: float) -> Job:
@@ -97,7 +97,7 @@ JOBS: list[Job] = [
     _flow(TWELVE, "msinn-small-12", FURTHER | {"steps": str(MORE_ANCHORS)}, EXACT),
     *(job for w in RATES for job in (_teacher(w), _student(w, "student", {}))),
     *(job for w in RATES for job in _longer(w)),
-    *(_random(w) for w in RATES),
+    *(_noisy(w) for w in RATES),
     *(_student(w, kind, what) for w in ABLATED for kind, what in ABLATIONS.items()),
     *_early(RATES[0]),
     *(_rival(family, weight) for family in RIVALS for weight in RIVAL_RATES),

@@ -26,7 +26,7 @@ ILC: Names = {
     "ilc-student-longer": ("student, twice the steps", "C4.-"),
     "ilc-teacher-longest": ("teacher, three times the steps", "C6o--"),
     "ilc-student-kept": ("student, three times, what it drops counted", "C9.-"),
-    "ilc-teacher-random": ("teacher from random weights, twice the steps", "C5o--"),
+    "ilc-teacher-noisy": ("teacher trained on with noise", "C5o--"),
     "ilc-unmixed": ("without 1x1 convolutions", "C1s-"),
     "ilc-undistilled": ("without distillation", "C2^-"),
     "ilc-early": ("of a teacher stopped early", "C3D"),

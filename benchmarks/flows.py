@@ -45,7 +45,7 @@ RANGES: tuple[BppRange, ...] = (None, (0.01, 0.5), (0.5, HIGH), (HIGH, 10.0))
 RANGE_NAMES = ("whole", "up to 0.5 bpp", f"0.5 to {HIGH} bpp", f"above {HIGH} bpp")
 TEACHER = "ilc-teacher"
 UNROUNDED = (
-    *(f"{TEACHER}{kind}" for kind in ("", "-longer", "-longest", "-random")),
+    *(f"{TEACHER}{kind}" for kind in ("", "-longer", "-longest", "-noisy")),
     *(f"ilc-student{kind}" for kind in ("", "-longer", "-kept")),
 )
 # What is compared, and with what.
@@ -56,7 +56,7 @@ PAIRS = (
     ("ilc-student", TEACHER),
     ("ilc-student-longer", "ilc-teacher-longer"),
     ("ilc-student-kept", "ilc-teacher-longest"),
-    ("ilc-teacher-longer", "ilc-teacher-random"),
+    ("ilc-teacher-noisy", "ilc-teacher-longest"),
     *((f"ilc-{kind}", "ilc-student") for kind in STUDENTS[1:]),
 )
 

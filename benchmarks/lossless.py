@@ -1,6 +1,6 @@
 """Files without loss: Pliant at quality 100 beside PNG, WebP, JPEG 2000 and JPEG XL.
 
-    python benchmarks/lossless.py ../shared/data/kodak [FOLDER...]
+    python benchmarks/lossless.py DATA/kodak [FOLDER...]
 
 Every file is decoded, Pliant's in another process, and must give back every pixel. Times are sums
 over all photos, relative to JPEG XL's in the same run. Writes `lossless.{json,md}`.

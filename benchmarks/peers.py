@@ -1,6 +1,6 @@
 """Speed of Pliant beside learned peers, AVIF and JPEG XL, in one run on an idle machine.
 
-    python benchmarks/peers.py [--data ../shared/data/kodak]
+    python benchmarks/peers.py [--data DATA/kodak]
 
 The peers are CompressAI's bmshj2018-hyperprior and mbt2018-mean with their own coder, at both sizes
 that were released (those of quality 4 and of quality 8). A picture of 1920x1080, which takes them

@@ -98,7 +98,7 @@ def main() -> None:
     processes = speed["processes"]
     text = f"""
 {images} Kodak photos, bytes of real files decoded in another process, PSNR over RGB,
-mean curve at constant quality; negative is smaller. `python benchmarks/report.py`,
+mean curve at constant quality; negative is smaller. `python benchmarks/report.py --data FOLDER`,
 {_links(folder)}.
 
 {_rates(found)}
@@ -106,7 +106,7 @@ mean curve at constant quality; negative is smaller. `python benchmarks/report.p
 {speed["threads"]} threads of {machine["cpu"]} (float32 convolution {limit:.0f} GMAC/s), the others
 at the same bytes; cold `pliant decode` of a Kodak-size file
 {processes["cold_decode_seconds"]:.1f} s, peak memory at 1080p
-{processes["peak_mb_decode"]:.0f} MB. `{machine["command"]}`
+{processes["peak_mb_decode"]:.0f} MB. `python benchmarks/speed.py --data FOLDER`
 
 {_speed(speed)}
 """

@@ -1,6 +1,6 @@
 """The committed reports: `pliant eval` with every codec on whole test sets.
 
-    PLIANT_LPIPS_WEIGHTS=FOLDER python benchmarks/report.py --data ../shared/data/kodak --workers 2
+    PLIANT_LPIPS_WEIGHTS=FOLDER python benchmarks/report.py --data DATA/kodak --workers 2
 
 Each folder of photos has its run folder in `.cache/evaluation`, so a second call measures only what
 is missing. What is new is encoded and timed first, one file at a time; then all workers compute the

@@ -1,6 +1,6 @@
 """Speed, memory and cold start of Pliant beside its rivals, in one run on an idle machine.
 
-    python benchmarks/speed.py [--data ../shared/data/kodak]
+    python benchmarks/speed.py [--data DATA/kodak]
 
 * Warm encode and decode of a 1920x1080 mosaic of photos; the rivals at nearly the same bytes. The
   codecs take turns; medians of all turns, and the fastest times, which say what the processor can

@@ -1,8 +1,8 @@
 """One model of every rate against one model per rate, on real files.
 
-    python benchmarks/variable_rate.py train ../shared/data/train
-    python benchmarks/variable_rate.py measure ../shared/data/kodak
-    python benchmarks/variable_rate.py measure ../shared/data/valid --only NAME...
+    python benchmarks/variable_rate.py train DATA/train
+    python benchmarks/variable_rate.py measure DATA/kodak
+    python benchmarks/variable_rate.py measure DATA/valid --only NAME...
 
 Reproduces Kamisli, Racape and Choi (DCC 2024) on small models: see `docs/reproduce.md`. `train`
 runs what `variable_rate_jobs.py` lists, in order, and goes on where it was stopped; several

@@ -44,7 +44,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"layers", "entropy"}) | FILE_UNITS,
     frozenset({"transforms", "priors"}),
     frozenset({"tiles", "models"}),
-    frozenset({"codec", "evaluation", "training", "editing"}),
+    frozenset({"codec", "evaluation", "training"}),
     frozenset({"pillow"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),

@@ -16,14 +16,14 @@ from small_zoo import build, config_of, make
 from torch import Tensor
 
 from pliant.codec import Codec
-from pliant.errors import DamagedError
+from pliant.errors import DamagedError, UsageError
 from pliant.layers.exact import RateVector
 from pliant.layers.quantize import symbol_bits
 from pliant.models import registry
 from pliant.models.factorized import FactorizedModel
 from pliant.models.mean_scale_hyperprior import MeanScaleHyperpriorModel
 from pliant.priors import walk
-from pliant.training import export, validate
+from pliant.training import export, recipes, validate
 from pliant.training.data import Batch
 from pliant.training.losses import PART_LOSSES
 from pliant.training.recipes import RECIPES, Recipe
@@ -69,11 +69,15 @@ def test_exact_priors_get_rounded_latents() -> None:
     assert all(bool((y.grad != 1).any()) for y in latents)
 
 
-def test_published_priors_get_uniform_noise() -> None:
+@pytest.mark.parametrize(
+    ("name", "asked"), [("mean-scale hyperprior", False), ("exact mean-scale hyperprior", True)]
+)
+def test_published_priors_get_uniform_noise(name: str, asked: bool) -> None:
+    """Exact ones where it is asked for."""
     torch.manual_seed(0)
     image = torch.rand(1, 3, 128, 128) * 255
-    model, latents = latents_of("mean-scale hyperprior", image)
-    _, values = walk.noisy(model.prior, latents, (128, 128), vector())
+    model, latents = latents_of(name, image)
+    _, values = walk.noisy(model.prior, latents, (128, 128), vector(), asked)
     noise = torch.cat([(v - y).flatten() for v, y in zip(values, latents, strict=True)]).detach()
     assert float(noise.abs().max()) <= 0.5
     assert float(noise.std()) == pytest.approx(12**-0.5, rel=0.1)
@@ -112,6 +116,9 @@ def test_the_loss_weighs_rate_and_distortion() -> None:
     bits, decoded = model.surrogate(image, vector(2))
     error = float((decoded - image).square().mean())
     assert losses[0] == pytest.approx(float(bits.mean()) / 64**2 + error, rel=1e-5)
+    recipe = dataclasses.replace(TINY, noisy_synthesis=True)
+    noisy = float(PART_LOSSES["everything"](recipe)(model, Batch(image, vector(2).rate), 0.5))
+    assert noisy != losses[0]
     assert losses[1] - losses[0] == pytest.approx(2 * error, rel=1e-4)
 
 
@@ -156,23 +163,10 @@ def test_from_training_to_a_file(
     assert np.array_equal(again.decode(data).pixels, decoded)
 
 
-def test_first_weights(photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are principal components, unless random ones are asked for."""
-    monkeypatch.setenv("PLIANT_CACHE", str(tmp_path / "cache"))
-    entry = registry.Entry(
-        "tiny", MeanScaleHyperpriorModel, config_of("exact mean-scale hyperprior")
-    )
-    monkeypatch.setitem(registry.MODELS, "tiny", entry)
-    first = {}
-    for chosen in (True, False):
-        recipe = dataclasses.replace(TINY, principal_start=chosen)
-        trainer = Trainer(recipe, [str(photo_folder)], tmp_path)
-        trainer.batches.close()
-        first[chosen] = {k: v for k, v in trainer.model.state_dict().items() if "transform" in k}
-    torch.manual_seed(TINY.seed)
-    random = registry.build("tiny").state_dict()
-    assert all(torch.equal(v, random[k]) for k, v in first[False].items())
-    assert not all(torch.equal(v, random[k]) for k, v in first[True].items())
+@pytest.mark.parametrize("name", ["vbr", "pyramid"])
+def test_schemes_and_single_parts_choose_what_the_synthesis_sees(name: str) -> None:
+    with pytest.raises(UsageError, match="noisy_synthesis"):
+        recipes.get(name, {"noisy_synthesis": "yes"})
 
 
 def test_a_damaged_photo_for_validation_is_named(tmp_path: Path) -> None:

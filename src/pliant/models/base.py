@@ -124,16 +124,22 @@ class ImageModel(nn.Module):
         total, parts = bits(self.prior, latents, size, rate, strength)
         return total, self.decoded(self.prior.merge(parts, size), rate)
 
-    def surrogate(self, image: Tensor, rate: RateVector) -> tuple[Tensor, Tensor]:
+    def surrogate(
+        self, image: Tensor, rate: RateVector, shows_noise: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """As `round_trip`, with gradients for every part of the model: see `walk.noisy`."""
         size = (image.shape[2], image.shape[3])
-        return self.surrogate_of(self.transform.analysis(image), size, rate)
+        return self.surrogate_of(self.transform.analysis(image), size, rate, shows_noise)
 
     def surrogate_of(
-        self, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector
+        self,
+        latents: Sequence[Tensor],
+        size: tuple[int, int],
+        rate: RateVector,
+        shows_noise: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """The same from the latents of pictures of padded `size` (height, width)."""
-        total, values = noisy(self.prior, self.scale(latents, rate), size, rate)
+        total, values = noisy(self.prior, self.scale(latents, rate), size, rate, shows_noise)
         return total, self.decoded(values, rate)
 
     def start_from_photos(self, image: Tensor, distortion_weight: float) -> None:

@@ -183,7 +183,11 @@ def bits(
 
 
 def noisy(
-    prior: Prior, latents: Sequence[Tensor], size: tuple[int, int], rate: RateVector
+    prior: Prior,
+    latents: Sequence[Tensor],
+    size: tuple[int, int],
+    rate: RateVector,
+    shows_noise: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     """Surrogate cost, differentiable in the latents as well, and what the synthesis gets.
 
@@ -194,6 +198,10 @@ def noisy(
     Learned Image Compression", ICIP 2020, section 3.3).
 
     Where steps have offsets, the synthesis gets rounded latents too.
+
+    Args:
+        shows_noise: whether the synthesis gets latents with noise even of an exact prior, as all of
+            its values had it when priors were first learned (ICLR 2017, section 3).
 
     Returns:
         (B,) bits of each picture, and the latents, coarse first.
@@ -209,7 +217,7 @@ def noisy(
     steps = walked(prior, prior.split(latents), size, rate, _rounded)
     for (step, symbols), near in zip(steps, prior.split(noise), strict=True):
         total = total + step.bits(near).sum((1, 2, 3))
-        values.append(step.reconstruct(symbols))
+        values.append(near if shows_noise else step.reconstruct(symbols))
     return total, prior.merge(values, size)
 
 

@@ -116,7 +116,7 @@ class RateDistortionLoss(BalancedLoss):
 
     def __call__(self, model: ImageModel, batch: Batch, progress: float) -> Tensor:
         image, rate = batch
-        total, decoded = model.surrogate(image, RateVector(rate))
+        total, decoded = model.surrogate(image, RateVector(rate), self.recipe.noisy_synthesis)
         bpp = total / (image.shape[2] * image.shape[3])
         error = (decoded - image).square().mean((1, 2, 3))
         cost: Tensor = bpp + self.recipe.distortion_weight * error

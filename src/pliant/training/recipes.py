@@ -42,6 +42,8 @@ class Recipe:
             rest stays as it is; or "everything", for both.
         distortion_weight: bits per pixel that one unit of mean squared error (of 0..255) is worth
             where both are trained.
+        noisy_synthesis: whether the synthesis sees latents with uniform noise even of a model with
+            an exact prior, where it would see rounded ones; without a scheme.
         scheme: how a variable-rate model treats its levels: their mean ("uniform"), one in each
             step ("random") or "min-norm", see `vbr.LevelsLoss`; a random anchor for each picture
             ("anchors"), see `anchors.AnchorsLoss`. For models of one rate: "" or "distillation",
@@ -56,8 +58,6 @@ class Recipe:
         side_distortion_weight: bits per pixel that one unit of mean squared error is worth which
             the lack of what is not coded makes alone, with the latent not rounded, as a multiple of
             `distortion_weight`. Magnitudes can fall without it: the flow may scale them.
-        principal_start: whether an autoencoder without `init` starts at the principal components of
-            photos, see `principal` and `side_start`, or from random weights, as published.
         init: checkpoint whose averaged weights the run starts from, or "installed" for those in the
             package.
         steps: length of the schedule, unless a time budget is given.
@@ -79,6 +79,7 @@ class Recipe:
     model: str = "pyramid"
     part: str = "prior"
     distortion_weight: float = 0.013
+    noisy_synthesis: bool = False
     scheme: str = ""
     normalisation: str = "loss+"
     levels: int = 3
@@ -87,7 +88,6 @@ class Recipe:
     distillation: float = 0.01
     side_weight: float = 0.1
     side_distortion_weight: float = 0.0
-    principal_start: bool = True
     init: str = ""
     seed: int = 1
     steps: int = 20000
@@ -217,6 +217,8 @@ def check(recipe: Recipe) -> None:
         raise UsageError(f"scheme must be one of: {', '.join(filter(None, SCHEMES))}")
     if r.scheme and r.part != "everything":
         raise UsageError("a scheme trains everything: part must be everything")
+    if r.noisy_synthesis and (r.scheme or r.part != "everything"):
+        raise UsageError("noisy_synthesis is for training everything without a scheme")
     if r.normalisation not in NORMALISATIONS:
         raise UsageError(f"normalisation must be one of: {', '.join(NORMALISATIONS)}")
     if not 2 <= r.levels <= 8:

@@ -82,11 +82,10 @@ class Trainer:
         rng = np.random.default_rng(self.recipe.seed)
         crops = self.store.batch(rng, self.recipe.crop, [0.0] * COMPONENT_CROPS)
         image, weight = torch.from_numpy(crops).float(), self.recipe.distortion_weight
-        chosen = self.recipe.principal_start
-        if chosen and principal.applies(self.model.transform):
+        if principal.applies(self.model.transform):
             principal.start(self.model.transform, image, step_for(weight))
         self.model.start_from_photos(image, weight)
-        if chosen and side_start.applies(self.model):
+        if side_start.applies(self.model):
             side_start.start(self.model, image)
         self.objective.start(self.model, image)
 
