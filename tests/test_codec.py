@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
+import sys
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +19,7 @@ from weights import needs_weights
 
 from pliant import codec, container, tiles
 from pliant.container import Container
-from pliant.errors import DamagedError, LimitError, MissingError
+from pliant.errors import DamagedError, LimitError, MissingError, UsageError
 from pliant.layers.exact import RateVector
 from pliant.limits import DEFAULT_DEMAND, MACS_PER_PIXEL, Demand
 from pliant.models import blocks
@@ -350,3 +355,45 @@ def test_limits_come_before_the_work(warm: codec.Codec, monkeypatch: pytest.Monk
             function(data)
     content: Container = container.read(data)
     assert content.header.width == 50
+
+
+def test_a_picture_is_freed_once_it_is_encoded(
+    warm: codec.Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Any]] = []
+    encoding = codec._Encoding
+
+    def noted(*arguments: Any) -> Any:
+        made.append(weakref.ref(one := encoding(*arguments)))
+        return one
+
+    monkeypatch.setattr(codec, "_Encoding", noted)
+    gc.disable()  # which would find cycles, but counts objects instead of bytes
+    try:
+        warm.encode(waves(64, 64), size=800)
+        assert [one() for one in made] == [None]
+    finally:
+        gc.enable()
+
+
+_FORKED = """
+import os, numpy as np, pliant, torch
+torch.set_num_threads(2)
+picture = np.random.default_rng(1).integers(0, 255, (256, 256, 3), np.uint8)
+data = pliant.encode(picture)
+child = os.fork()
+if not child:
+    os._exit(0 if pliant.encode(picture) == data and torch.get_num_threads() == 1 else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert torch.get_num_threads() == 2
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_a_forked_process_does_not_wait_for_threads_that_it_has_not() -> None:
+    subprocess.run([sys.executable, "-c", _FORKED], check=True, timeout=120)
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="device 'toaster'"):
+        codec.load(device="toaster")

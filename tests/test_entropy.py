@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -291,3 +293,21 @@ def test_compiles_without_a_place_for_the_cache(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(kernels.numba, "njit", njit)
     assert kernels.jit(len) == (len, {"nogil": True, "error_model": "numpy"})
+
+
+_LIMITED = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+import loop
+assert loop.twice(21) == 42
+"""
+
+
+def test_compiled_code_that_cannot_be_saved(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    (tmp_path / "loop.py").write_text(
+        "from pliant.entropy.jit import jit\n\n@jit\ndef twice(x):\n    return x + x\n"
+    )
+    line = [sys.executable, "-B", "-c", _LIMITED, str(tmp_path)]
+    subprocess.run(line, check=True, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)})

@@ -142,3 +142,14 @@ def test_folders_are_made_or_refused_in_one_sentence(folder: Path) -> None:
     for name in ("file", "file/below"):
         with pytest.raises(UsageError, match=r"cannot make the folder .*file"):
             make_folder(folder / name)
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="there are no names of open files")
+def test_a_pipe_is_written_by_its_name() -> None:
+    """`/dev/stdout` of a pipe leads to no path."""
+    reading, writing = os.pipe()
+    with output_file(f"/dev/fd/{writing}") as stream:
+        stream.write(b"all")
+    os.close(writing)
+    with open(reading, "rb") as stream:
+        assert stream.read() == b"all"

@@ -14,6 +14,7 @@ from pliant.limits import (
     BLOCK_SIDE,
     BYTES_PER_PIXEL,
     MACS_PER_PIXEL,
+    TILE_MACS,
     Demand,
     Limits,
     check_limits,
@@ -70,12 +71,20 @@ def test_limits_name_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_predictions_grow_with_the_image_and_shrink_with_tiles() -> None:
     whole, tiled = Header(8000, 8000, "RGB", b"abcd", 1), Header(8000, 8000, "RGB", b"abcd", 1, 10)
     assert predict_memory(tiled) < predict_memory(whole) / 10
-    assert predict_work(tiled) == predict_work(whole) == MACS_PER_PIXEL * 8000**2
+    assert predict_work(whole) == MACS_PER_PIXEL * 8000**2
+    assert predict_work(tiled) == predict_work(whole) + 63 * TILE_MACS
+
+
+def test_many_small_tiles_are_more_work_than_their_pixels() -> None:
+    for log2 in (0, 9, 10, 11):
+        check_limits(Header(16384, 16384, "RGB", b"abcd", 1, log2), Limits(memory=10**12))
+    with pytest.raises(LimitError, match="operations"):
+        check_limits(Header(16384, 16384, "RGB", b"abcd", 1, 6), Limits(memory=10**12))
 
 
 def test_a_dearer_model_may_decode_fewer_pixels() -> None:
     header = Header(4096, 4096, "RGB", b"abcd", 1, 10)
-    work = 2 * MACS_PER_PIXEL * 4096**2
+    work = 2 * MACS_PER_PIXEL * 4096**2 + 15 * TILE_MACS
     check_limits(header, Limits(work=work), Demand(2 * MACS_PER_PIXEL))
     with pytest.raises(LimitError, match="operations"):
         check_limits(header, Limits(work=work), Demand(2 * MACS_PER_PIXEL + 1))

@@ -5,10 +5,12 @@ The only file that knows both the container and the model.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pliant import runtime
@@ -26,6 +28,7 @@ from pliant.entropy import rans  # noqa: E402
 from pliant.errors import DamagedError, LimitError, MissingError, enough_memory  # noqa: E402
 from pliant.header import write_header  # noqa: E402
 from pliant.image import Source, read  # noqa: E402
+from pliant.layers import loops  # noqa: E402
 from pliant.layers.exact import RateVector  # noqa: E402
 from pliant.limits import DEFAULT_DEMAND, Demand, check_limits  # noqa: E402
 from pliant.models import registry  # noqa: E402
@@ -82,7 +85,7 @@ class Codec:
         target = rate.Target(quality, bpp, size, psnr)
         target.check()
         picture = image if isinstance(image, Picture) else read(image)
-        with torch.inference_mode(), enough_memory():
+        with _working():
             return self._encoded(picture, target, timings)
 
     def _encoded(
@@ -120,7 +123,7 @@ class Codec:
         content = codec._checked(data)
         header = content.header
         alpha = None
-        with torch.inference_mode(), enough_memory():
+        with _working():
             if header.has_alpha:
                 alpha = decode_alpha(content.alpha, header.width, header.height)
             pixels = codec._decode_pixels(content, timings)
@@ -142,7 +145,7 @@ class Codec:
         Raises like `decode`.
         """
         codec = self._for(data)
-        with torch.inference_mode(), enough_memory():
+        with _working():
             return codec._read_tiles(codec._checked(data), timings)
 
     def _for(self, data: bytes) -> Codec:
@@ -211,7 +214,7 @@ class _Encoding:
         self.height, self.width = (padded(n, multiple) for n in self.pixels.shape[:2])
         self.alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
         self.log2 = tiles.tile_log2(picture.width, picture.height)
-        self.file_at = functools.cache(self._file_at)
+        self._files: dict[int, bytes] = {}
 
     def run(self, target: rate.Target) -> bytes:
         """The file that meets the target."""
@@ -238,7 +241,13 @@ class _Encoding:
             adaptation=tuple(n & 0xFFFF for n in numbers) if any(numbers) else (),
         )
 
-    def _file_at(self, r: int) -> bytes:
+    def file_at(self, r: int) -> bytes:
+        """The file of a rate parameter, made once."""
+        if r not in self._files:
+            self._files[r] = self._made(r)
+        return self._files[r]
+
+    def _made(self, r: int) -> bytes:
         model = self.codec.model
         tables = model.tables_at(r, self.codec.loaded.tables)
         with runtime.stage(self.timings, "analysis"):
@@ -282,15 +291,25 @@ def load(model: str = "default", device: str = "cpu") -> Codec:
     """A codec that keeps its model warm; the same object for the same weights and device.
 
     Raises:
-        MissingError: weights are missing or wrong. UsageError: there is no such model.
+        MissingError: weights are missing or wrong. UsageError: there is no such model or
+            device.
     """
     chosen = registry.entry(model)
     return _load(chosen.name, chosen.sha256, device)
 
 
+@contextlib.contextmanager
+def _working() -> Iterator[None]:
+    """Where torch works: without gradients, on threads that exist, and memory may be lacking."""
+    loops.after_fork()
+    with torch.inference_mode(), enough_memory():
+        yield
+
+
 @functools.lru_cache(maxsize=4)
 def _load(name: str, _sha256: str, device: str) -> Codec:
     """Kept by the hash of the weights as well: an import may replace them under the same name."""
+    loops.after_fork()
     return Codec(registry.load(name, device))
 
 

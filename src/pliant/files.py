@@ -34,8 +34,8 @@ def output_file(
     # A link stays a link: its file is replaced.
     path = os.path.realpath(target)
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "wb") as stream:
+        if os.path.exists(target) and not os.path.isfile(target):
+            with open(target, "wb") as stream:  # /dev/stdout leads to no path where it is a pipe
                 yield stream
             return
         with _temporary(path) as stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -15,6 +16,19 @@ def jit(function: _F) -> _F:
     compiled: Any
     try:
         compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        _forgive(compiled)
     except RuntimeError:  # "no locator available": read-only install folder and no home
         compiled = numba.njit(nogil=True, error_model="numpy")(function)
     return cast(_F, compiled)
+
+
+def _forgive(compiled: Any) -> None:
+    """What cannot be saved, as on a full disk, is compiled again next time."""
+    cache = compiled._cache
+    save = cache.save_overload
+
+    def try_to_save(*arguments: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(*arguments)
+
+    cache.save_overload = try_to_save

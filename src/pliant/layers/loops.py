@@ -20,8 +20,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_process = os.getpid()  # that torch's threads are in
 SMALLEST = 1 << 16  # values worth a thread: waking one takes as long as some ten thousand
 _Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def after_fork() -> None:
+    """Leaves torch one thread in a forked process: the others have stayed behind.
+
+    Whatever waits for them, as all of torch's larger operations do, would wait for ever.
+    """
+    global _process
+    if os.getpid() != _process:
+        _process = os.getpid()
+        torch.set_num_threads(1)
 
 
 def compilable(*tensors: Tensor) -> bool:

@@ -165,9 +165,10 @@ def load(name: str = "default", device: str = "cpu") -> Loaded:
 
     Raises:
         MissingError: the weights are missing or not the ones of the registry, or no arithmetic of
-            this machine is exact.
+            this machine is exact. UsageError: there is no such model or device.
     """
     chosen = entry(name)
+    usable_device(device)
     data = _read(chosen)
     model = chosen.build(**chosen.config)
     tables = weights.load(model, data)
@@ -177,6 +178,21 @@ def load(name: str = "default", device: str = "cpu") -> Loaded:
     else:
         model.to(device)
     return Loaded(chosen, model, tables)
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called `name`.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"the device {name!r} cannot be used: {reason}") from None
+    return device
 
 
 def _make_exact(model: ImageModel, device: str, expected: str, name: str) -> None:

@@ -54,7 +54,7 @@ class Trainer:
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.output = recipe, output
-        self.device = usable_device(device)
+        self.device = registry.usable_device(device)
         self.model: Any = registry.build(recipe.model)
         self.objective = LOSSES[recipe.scheme or recipe.part](recipe)
         self.store = PhotoStore(folders, cache_folder(), recipe.crop)
@@ -201,18 +201,3 @@ class Trainer:
         self.batches.close()
         self.batches = Batches(self._draw, json.loads(state["rng"]), self.device)
         self.step, self.elapsed, self.skipped = state["step"], state["elapsed"], state["skipped"]
-
-
-def usable_device(name: str) -> torch.device:
-    """The device called `name`.
-
-    Raises:
-        UsageError: there is no such device here.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"the device {name!r} cannot be used: {reason}") from None
-    return device
