@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
+from small_images import file, pixels
 
 from pliant import image as pliant_image
 from pliant.errors import DamagedError, LimitError, MissingError, UsageError
@@ -22,16 +23,6 @@ from pliant.limits import Limits
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6" a="b"/></x:xmpmeta>'
-
-
-def pixels(height: int, width: int, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
-
-
-def file(picture: Image.Image, format: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def gray_profile() -> bytes:
@@ -43,11 +34,15 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + checksum
 
 
-def png_16(samples: NDArray[np.uint16], colour_type: int) -> bytes:
+def png(size: tuple[int, int], depth: int, colour_type: int, rows: bytes, *more: bytes) -> bytes:
+    head = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), *more, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def png_16(samples: NDArray[np.uint16], colour_type: int, *more: bytes) -> bytes:
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    head = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], 16, colour_type, 0, 0, 0)
-    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + parts
+    return png((samples.shape[1], samples.shape[0]), 16, colour_type, rows, *more)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (17, 33)])
@@ -79,6 +74,15 @@ def test_every_kind_of_source_gives_the_same(tmp_path: Path) -> None:
         assert np.array_equal(read(stream).pixels, array)
 
 
+def test_a_source_that_only_reads() -> None:
+    class Reader:
+        def __init__(self, data: bytes) -> None:
+            self.read = io.BytesIO(data).read
+
+    source: Any = Reader(file(Image.new("RGB", (4, 3))))
+    assert read(source).width == 4
+
+
 def test_pixels_do_not_share_memory_with_the_source() -> None:
     for source in (pixels(3, 3), pixels(3, 3, 4)):
         picture = read(source)
@@ -93,6 +97,8 @@ def test_arrays() -> None:
     wide = read(np.array([[0, 128, 129, 65535]], np.uint16))
     assert wide.pixels[0, :, 0].tolist() == [0, 0, 1, 255]
     assert wide.notes == (pliant_image.NOTE_16_BIT,)
+    for order in ("<u2", ">u2"):
+        assert np.array_equal(read(np.array([[0, 128, 129, 65535]], order)).pixels, wide.pixels)
     assert read(pixels(2, 2, 2)).layout == "LA"
     for wrong in (np.zeros((2, 2, 5), np.uint8), np.zeros(4, np.uint8), np.zeros((2, 2))):
         with pytest.raises(UsageError, match="array must"):
@@ -117,6 +123,24 @@ def test_colour_keys_become_alpha() -> None:
         assert picture.layout == layout
         assert picture.alpha is not None
         assert not picture.alpha.any()
+
+
+@pytest.mark.parametrize(("key", "alpha"), [(0, [255, 0, 255]), (1, [0, 255, 0])])
+def test_a_key_in_black_and_white_becomes_alpha(key: int, alpha: list[int]) -> None:
+    picture = read(png((3, 1), 1, 0, b"\0\xa0", chunk(b"tRNS", struct.pack(">H", key))))
+    assert picture.alpha is not None
+    assert picture.alpha[0].tolist() == alpha
+    assert picture.pixels[0, :, 0].tolist() == [255, 0, 255]
+    assert len(picture.notes) == 1
+
+
+def test_a_key_in_16_bit_grey_becomes_alpha() -> None:
+    samples = np.array([[0, 300, 301], [300, 65535, 7]], np.uint16)
+    picture = read(png_16(samples, 0, chunk(b"tRNS", struct.pack(">H", 300))))
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha == 0, samples == 300)
+    assert picture.pixels[1, 1, 0] == picture.alpha[1, 1] == 255
+    assert picture.notes == (pliant_image.NOTE_16_BIT,)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,3 +94,34 @@ def test_damage_and_bombs() -> None:
         Image.open(io.BytesIO(write_header(Header(MAX_SIDE, 9, "RGB", b"fake", 1))))
     with pytest.raises(DamagedError), Image.open(io.BytesIO(data[:-1])) as image:
         image.load()
+
+
+def test_pickled_and_copied_images_have_their_pixels() -> None:
+    buffer = io.BytesIO()
+    original = Image.effect_noise((17, 33), 90).convert("RGB")
+    original.save(buffer, "PLIANT")
+    for opened in (Image.open(buffer), Image.open(buffer)):
+        for made in (pickle.loads(pickle.dumps(opened)), copy.deepcopy(opened), copy.copy(opened)):
+            assert np.array_equal(np.asarray(made), np.asarray(original))
+        opened.load()
+
+
+def test_the_file_is_closed_once_decoded_if_pillow_opened_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.pli"
+    Image.new("RGB", (5, 4), (7, 8, 9)).save(path)
+    opened = Image.open(path)
+    own = opened.fp
+    assert own is not None
+    assert not own.closed
+    opened.load()
+    assert own.closed
+    assert opened.fp is None
+    opened.seek(0)
+    opened.load()
+    assert opened.getpixel((0, 0)) == (7, 8, 9)
+    opened.close()
+    with path.open("rb") as stream:
+        given = Image.open(stream)
+        assert given.getpixel((0, 0)) == (7, 8, 9)
+        given.close()
+        assert not stream.closed

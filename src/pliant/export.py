@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image, PngImagePlugin, features
 
 from pliant.errors import MissingError, UsageError
 from pliant.files import output_file
-from pliant.metadata import with_prefix
+from pliant.metadata import NOTE_EXIF, describing_tags, with_prefix
 from pliant.picture import Picture
 
 _ALL_MODES: Final = ("L", "LA", "RGB", "RGBA")
@@ -100,15 +101,12 @@ def save(
         key = format_for(format if format is not None else Path(target).suffix)
         image, arguments, notes = _prepared(picture, key, options)
         with output_file(target, force=force) as stream:
-            _write(image, stream, key, arguments)
-        return notes
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return notes + _write(image, stream, key, arguments)
+            return notes + _write_at_once(image, stream, key, arguments)
     key = format_for(format if format is not None else "png")
     image, arguments, notes = _prepared(picture, key, options)
-    # Some writers seek, which a pipe cannot.
-    buffer = io.BytesIO()
-    _write(image, buffer, key, arguments)
-    target.write(buffer.getbuffer())
-    return notes
+    return notes + _write_at_once(image, target, key, arguments)
 
 
 def _prepared(
@@ -169,10 +167,39 @@ def _xmp_argument(xmp: bytes, key: str) -> dict[str, Any]:
     return {"xmp": xmp}
 
 
-def _write(image: Image.Image, stream: IO[bytes], key: str, arguments: dict[str, Any]) -> None:
-    if key == "tiff":
-        arguments = _tiff_arguments(arguments)
+def _write_at_once(
+    image: Image.Image, stream: IO[bytes], key: str, arguments: dict[str, Any]
+) -> tuple[str, ...]:
+    """Write to a stream that may be a pipe: some writers seek, and a second try begins anew."""
+    buffer = io.BytesIO()
+    notes = _write(image, buffer, key, arguments)
+    stream.write(buffer.getbuffer())
+    return notes
+
+
+def _write(
+    image: Image.Image, stream: IO[bytes], key: str, arguments: dict[str, Any]
+) -> tuple[str, ...]:
+    """Write to an empty file, without EXIF where it fails with it; return a note in that case."""
     try:
+        _write_all(image, stream, key, arguments)
+    except Exception as error:  # Pillow raises half a dozen types on damaged EXIF
+        refused = isinstance(error, OSError) and error.errno is not None
+        if "exif" not in arguments or refused or isinstance(error, MemoryError):
+            raise
+    else:
+        return ()
+    stream.seek(0)
+    stream.truncate()
+    rest = {name: value for name, value in arguments.items() if name != "exif"}
+    _write_all(image, stream, key, rest)
+    return (NOTE_EXIF,)
+
+
+def _write_all(image: Image.Image, stream: IO[bytes], key: str, arguments: dict[str, Any]) -> None:
+    try:
+        if key == "tiff":
+            arguments = _tiff_arguments(arguments)
         image.save(stream, FORMATS[key].pillow, **arguments)
     except (OSError, ValueError, struct.error, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -181,15 +208,22 @@ def _write(image: Image.Image, stream: IO[bytes], key: str, arguments: dict[str,
 
 
 def _tiff_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """TIFF keeps EXIF and XMP as tags of its own: hand both over as one table."""
+    """TIFF keeps EXIF and XMP as tags of its own: hand both over as one table.
+
+    EXIF's tags of storage are those of another file: Pillow would store this picture by them.
+    """
     arguments = dict(arguments)
-    tags = Image.Exif()
+    tags: dict[int, Any] = {}
     if "exif" in arguments:
-        tags.load(arguments.pop("exif"))
+        exif = Image.Exif()
+        exif.load(arguments.pop("exif"))
+        tags = describing_tags(exif)
+    # Pillow has libtiff compress, and fails to hand it sub-tables; without it, it writes them.
+    tables = any(isinstance(value, dict) for value in tags.values())
+    if features.check("libtiff") and not tables:
+        arguments.setdefault("compression", "tiff_adobe_deflate")
     if "xmp" in arguments:
         tags[_TIFF_XMP] = arguments.pop("xmp")
-    if len(tags):
-        arguments["exif"] = tags
-    if features.check("libtiff"):
-        arguments.setdefault("compression", "tiff_adobe_deflate")
+    if tags:
+        arguments.setdefault("tiffinfo", tags)
     return arguments

@@ -63,7 +63,7 @@ def read(source: Source, limits: Limits | None = None) -> Picture:
         return _from_stream(io.BytesIO(source), limits)
     if not hasattr(source, "read"):
         raise UsageError(f"an image cannot be read from {type(source).__name__}")
-    if not source.seekable():
+    if not getattr(source, "seekable", lambda: False)():  # many a file-like object lacks it
         source = io.BytesIO(source.read())
     return _from_stream(source, limits)
 
@@ -125,9 +125,9 @@ def _from_pillow(image: Image.Image, limits: Limits | None) -> Picture:
     with decoding():
         image.load()
         converted = convert(image)
-        exif, xmp = exif_of(image), xmp_of(image)
+        (exif, lost), xmp = exif_of(image), xmp_of(image)
         pixels, alpha = _planes(np.asarray(_turned(image, converted.image)))
-    notes += [note for note in converted.notes if note not in notes]
+    notes += [note for note in converted.notes + lost if note not in notes]
     return Picture(pixels, alpha, converted.icc, exif, xmp, tuple(notes))
 
 
@@ -159,7 +159,7 @@ def _from_array(array: NDArray[np.generic], limits: Limits | None) -> Picture:
         raise UsageError("an image needs at least one pixel")
     check_pixels(array.shape[1], array.shape[0], limits)
     notes: tuple[str, ...] = ()
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.itemsize == 2:  # of either byte order
         array, notes = reduce_16_bit(array.astype(np.uint16)), (NOTE_16_BIT,)
     elif array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)

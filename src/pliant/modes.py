@@ -41,9 +41,10 @@ def convert(image: Image.Image) -> Converted:
         result = image.convert("RGBA" if mode == "PA" or image.has_transparency_data else "RGB")
         notes = (f"the palette was expanded to {result.mode}",)
     elif mode == "1":
-        result, notes = image.convert("L"), ("black and white was expanded to 8-bit grey",)
+        result = _with_alpha(image.convert("L"), image)
+        notes = ("black and white was expanded to 8-bit grey",)
     elif mode in _SIXTEEN_BITS or mode == "I":
-        result, notes = _grey_16(image), (NOTE_16_BIT,)
+        result, notes = _with_alpha(_grey_16(image), image), (NOTE_16_BIT,)
     elif mode in _PREMULTIPLIED:
         result, notes = _unmultiply(image), ("premultiplied alpha was converted to straight alpha",)
     elif mode == "LAB":
@@ -68,6 +69,16 @@ def reduce_16_bit(samples: NDArray[np.uint16]) -> NDArray[np.uint8]:
 def _keyed(image: Image.Image) -> bool:
     """Whether one colour of a grey or RGB image is declared transparent (PNG's tRNS)."""
     return "transparency" in image.info
+
+
+def _with_alpha(grey: Image.Image, image: Image.Image) -> Image.Image:
+    """Return an image's 8-bit grey, transparent where a sample is the one so declared."""
+    key = image.info.get("transparency")
+    if not isinstance(key, int):
+        return grey
+    # Pillow gives black and white as bool, and 255 for a key that is white.
+    visible = np.asarray(image) != (bool(key) if image.mode == "1" else key)
+    return Image.merge("LA", (grey, Image.fromarray(visible.astype(np.uint8) * np.uint8(255))))
 
 
 def _grey_16(image: Image.Image) -> Image.Image:

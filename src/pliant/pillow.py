@@ -30,11 +30,13 @@ class PliantImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "Pliant learned image codec"
+    _data: bytes | None = None
+    """What is still to be decoded; unpickled images and copies come without and have pixels."""
 
     def _open(self) -> None:
         if self.fp is None or not _accept(prefix := self.fp.read(len(MAGIC))):
             raise SyntaxError("not a Pliant file")
-        self._data: bytes | None = prefix + self.fp.read()
+        self._data = prefix + self.fp.read()
         content = read_metadata(self._data)
         header = content.header
         check_limits(header)
@@ -56,6 +58,10 @@ class PliantImageFile(ImageFile.ImageFile):
 
             self.im = to_pil(model_for(self._data).decode(self._data)).im
             self._data = None
+            # Pillow does so after decoding the tiles of a file, which there are none of.
+            if self._exclusive_fp and self.fp is not None:
+                self.fp.close()
+            self.fp = None
         return super().load()
 
 
