@@ -1,4 +1,4 @@
-"""The trainings behind `flows.py`, in order of value; about five and a half hours of a CPU core.
+"""The trainings behind `flows.py`, in order of value; about seven and a half hours of a CPU core.
 
 The flow of all rates gets `FLOW` steps with either context, and is then taken to twelve anchors. Of
 its rivals, each family has three models of one rate, of which two take about as long. A teacher and
@@ -73,7 +73,8 @@ def _longer(weight: float) -> list[Job]:
 def _noisy(weight: float) -> Job:
     """A teacher that goes on with noise instead of rounding, as those published are trained."""
     settings = COMMON | {"distortion_weight": str(weight), "steps": str(NOISY)}
-    settings |= {"noisy_synthesis": "true", "matrix_learning_rate": "1e-3"}
+    rate = "2e-3" if weight == max(RATES) else "1e-3"  # there noise is small, and says little
+    settings |= {"noisy_synthesis": "true", "matrix_learning_rate": rate}
     start = f"ilc-teacher-longer-{weight}"
     return Job(f"ilc-teacher-noisy-{weight}", "ilc-teacher", start, settings, weight)
 
