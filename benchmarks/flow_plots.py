@@ -77,7 +77,7 @@ def draw_ilc(found: Found, title: str, path: Path) -> None:
 def _figure(panels: int) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5 * panels, 4.6), layout="constrained")
+    figure = Figure(figsize=(5 * panels, 5.2), layout="constrained")
     return figure, figure.subplots(1, panels)
 
 
@@ -99,8 +99,11 @@ def _differences(axes: Any, found: Found, reference: str, names: Names, title: s
 
 
 def _save(figure: Any, path: Path) -> None:
+    labelled: dict[str, Any] = {}  # the panels share their names and styles
     for axes in figure.axes:
         axes.grid(alpha=0.3, which="both")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            labelled.setdefault(label, handle)
+    if labelled:
+        figure.legend(labelled.values(), labelled, loc="outside lower center", ncols=4, fontsize=9)
     figure.savefig(path, dpi=110)

@@ -57,6 +57,7 @@ PAIRS = (
     ("ilc-student-longer", "ilc-teacher-longer"),
     ("ilc-student-kept", "ilc-teacher-longest"),
     ("ilc-teacher-noisy", "ilc-teacher-longest"),
+    ("ilc-student-kept", "ilc-teacher-noisy"),
     *((f"ilc-{kind}", "ilc-student") for kind in STUDENTS[1:]),
 )
 
