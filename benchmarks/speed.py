@@ -8,6 +8,7 @@
 * The arithmetic limit: what a 3x3 convolution of 64 channels at 1/4 of the resolution reaches here
   (float32, channels_last), divided by the multiplications per pixel that the model needs.
 * Peak memory of fresh processes; cold start of `pliant decode` on a 768x512 file.
+* The same speeds and peaks of Pliant for 24 megapixels, 6000x4000.
 
 Writes `speed.json`.
 """
@@ -39,6 +40,7 @@ from pliant.evaluation.search import at_size
 RIVALS = ("jpeg-420", "webp", "avif-444", "jxl")
 WIDTH, HEIGHT = 1920, 1080
 KODAK_WIDTH, KODAK_HEIGHT = 768, 512
+LARGE_WIDTH, LARGE_HEIGHT = 6000, 4000
 # A peak is read from the new process itself: the kernel's ru_maxrss counts the parent before exec.
 _PEAK = """
 import sys
@@ -76,7 +78,11 @@ def main() -> None:
     result["codecs"] = _warm(pixels, arguments)
     result["codecs"]["pliant-float32"] = _float32(pixels, arguments)
     result["stages"] = _stages(codec, pixels, arguments.quality, arguments.turns)
-    result["processes"] = _processes(pixels, photos.mosaic(sources, KODAK_HEIGHT, KODAK_WIDTH))
+    result["processes"] = {
+        **_peaks(pixels),
+        "cold_decode_seconds": _cold(photos.mosaic(sources, KODAK_HEIGHT, KODAK_WIDTH)),
+    }
+    result["large"] = _large(photos.mosaic(sources, LARGE_HEIGHT, LARGE_WIDTH), arguments)
     environment.write(arguments.out / "speed.json", result)
     _print(result)
 
@@ -112,6 +118,20 @@ def _float32(pixels: Pixels, arguments: argparse.Namespace) -> dict[str, Any]:
     timing = time_codec(codec, pixels, arguments.quality, arguments.repeats)
     model.dtype = fastest
     return _row(codec, arguments.quality, timing) | {"label": "Pliant, float32"}
+
+
+def _large(pixels: Pixels, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Pliant's speeds and peaks on a picture of many tiles."""
+    codec = codecs.find("pliant", threads=arguments.threads, separate_decoder=False)
+    timing = time_codec(codec, pixels, arguments.quality, arguments.repeats)
+    height, width = pixels.shape[:2]
+    return {
+        "size": [width, height],
+        "bytes": timing.bytes,
+        "encode_mps": width * height / 1e6 / timing.encode_seconds,
+        "decode_mps": width * height / 1e6 / timing.decode_seconds,
+        **_peaks(pixels),
+    }
 
 
 def _row(codec: codecs.ImageCodec, quality: float, timing: Timing) -> dict[str, Any]:
@@ -155,22 +175,27 @@ def _stages(
     }
 
 
-def _processes(large: Pixels, small: Pixels) -> dict[str, float]:
-    """Peak memory of fresh processes on the large picture, cold start on the small one."""
+def _peaks(pixels: Pixels) -> dict[str, float]:
+    """Peak memory of fresh processes that encode and decode a picture."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        image, file, back = folder / "large.png", folder / "large.pli", folder / "back.png"
-        Image.fromarray(large).save(image)
-        memory = {
+        image, file, back = folder / "in.png", folder / "in.pli", folder / "back.png"
+        Image.fromarray(pixels).save(image, compress_level=1)
+        return {
             "peak_mb_encode": _peak_mb("encode", str(image), "-o", str(file)),
             "peak_mb_decode": _peak_mb("decode", str(file), "-o", str(back)),
         }
-        image, file = folder / "small.png", folder / "small.pli"
-        Image.fromarray(small).save(image)
+
+
+def _cold(pixels: Pixels) -> float:
+    """Seconds of `pliant decode` in a fresh process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        image, file, back = folder / "in.png", folder / "in.pli", folder / "back.png"
+        Image.fromarray(pixels).save(image)
         command_line.call("encode", str(image), "-o", str(file))
         decode = ("decode", str(file), "-o", str(back), "--force")
-        times = repeat(lambda: command_line.call(*decode), 5)
-    return {**memory, "cold_decode_seconds": statistics.median(times)}
+        return statistics.median(repeat(lambda: command_line.call(*decode), 5))
 
 
 def _peak_mb(*arguments: str) -> float:
@@ -204,6 +229,12 @@ def _print(result: dict[str, Any]) -> None:
         f" decode {processes['peak_mb_decode']:.0f} MB (fresh processes)\n"
         f"cold start of `pliant decode`, {KODAK_WIDTH}x{KODAK_HEIGHT}:"
         f" {processes['cold_decode_seconds']:.2f} s"
+    )
+    large = result["large"]
+    print(
+        f"{LARGE_WIDTH}x{LARGE_HEIGHT}: encode {large['encode_mps']:.2f} MP/s,"
+        f" {large['peak_mb_encode']:.0f} MB, decode {large['decode_mps']:.2f} MP/s,"
+        f" {large['peak_mb_decode']:.0f} MB"
     )
 
 
