@@ -96,6 +96,7 @@ def main() -> None:
     machine = speed["environment"]
     limit = speed["limit"]["conv_gmacs_per_second"]
     processes, large = speed["processes"], speed["large"]
+    peak = max(large["peak_mb_encode"], large["peak_mb_decode"])
     text = f"""
 {images} Kodak photos, bytes of real files decoded in another process, PSNR over RGB,
 mean curve at constant quality; negative is smaller. `python benchmarks/report.py --data FOLDER`,
@@ -106,8 +107,8 @@ mean curve at constant quality; negative is smaller. `python benchmarks/report.p
 {speed["threads"]} threads of {machine["cpu"]} (float32 convolution {limit:.0f} GMAC/s), the others
 at the same bytes; cold `pliant decode` of a Kodak-size file
 {processes["cold_decode_seconds"]:.1f} s, peak memory at 1080p
-{processes["peak_mb_decode"]:.0f} MB. At 24 MP (6000x4000) Pliant encodes {large["encode_mps"]:.1f} and decodes
-{large["decode_mps"]:.1f} MP/s, in {max(large["peak_mb_encode"], large["peak_mb_decode"]):.0f} MB.
+{processes["peak_mb_decode"]:.0f} MB. Of 24 MP (6000x4000) Pliant encodes
+{large["encode_mps"]:.1f} and decodes {large["decode_mps"]:.1f} MP/s, in {peak:.0f} MB.
 `python benchmarks/speed.py --data FOLDER`
 
 {_speed(speed)}
