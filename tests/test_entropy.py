@@ -304,6 +304,13 @@ assert loop.twice(21) == 42
 """
 
 
+def test_loops_run_without_being_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under NUMBA_DISABLE_JIT, which gives back the function itself."""
+    kernels: Any = pytest.importorskip("pliant.entropy.jit")
+    monkeypatch.setattr(kernels.numba, "njit", lambda **_: lambda function: function)
+    assert kernels.jit(len) is len
+
+
 def test_compiled_code_that_cannot_be_saved(tmp_path: Path) -> None:
     pytest.importorskip("resource")
     (tmp_path / "loop.py").write_text(

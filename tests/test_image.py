@@ -6,15 +6,13 @@ import errno
 import io
 import os
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
-from small_images import file, pixels
+from small_images import chunk, file, pixels, png, png_16
 
 from pliant import image as pliant_image
 from pliant.errors import DamagedError, LimitError, MissingError, UsageError
@@ -27,22 +25,6 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6" a="b"/></x:x
 
 def gray_profile() -> bytes:
     return SRGB[:16] + b"GRAY" + SRGB[20:]
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = struct.pack(">I", zlib.crc32(kind + content))
-    return struct.pack(">I", len(content)) + kind + content + checksum
-
-
-def png(size: tuple[int, int], depth: int, colour_type: int, rows: bytes, *more: bytes) -> bytes:
-    head = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
-    parts = (chunk(b"IHDR", head), *more, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def png_16(samples: NDArray[np.uint16], colour_type: int, *more: bytes) -> bytes:
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    return png((samples.shape[1], samples.shape[0]), 16, colour_type, rows, *more)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (17, 33)])

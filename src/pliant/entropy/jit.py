@@ -24,7 +24,9 @@ def jit(function: _F) -> _F:
 
 def _forgive(compiled: Any) -> None:
     """What cannot be saved, as on a full disk, is compiled again next time."""
-    cache = compiled._cache
+    cache = getattr(compiled, "_cache", None)
+    if cache is None:  # NUMBA_DISABLE_JIT: the plain function
+        return
     save = cache.save_overload
 
     def try_to_save(*arguments: Any) -> None:

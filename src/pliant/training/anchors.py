@@ -14,7 +14,7 @@ from pliant.layers.exact import RateVector
 from pliant.models.base import ImageModel
 from pliant.models.msinn import MsinnModel
 from pliant.training.data import Batch
-from pliant.training.losses import BalancedLoss
+from pliant.training.losses import BalancedLoss, squared_error
 
 
 class AnchorsLoss(BalancedLoss):
@@ -28,7 +28,7 @@ class AnchorsLoss(BalancedLoss):
         numbers = torch.randint(model.anchors, (len(image),)).to(image.device)
         rate, weight = model.anchor_points(numbers)
         total, decoded = model.surrogate(image, RateVector(rate))
-        error = (decoded - image).square().mean((1, 2, 3))
+        error = squared_error(decoded, image)
         cost = total / (image.shape[2] * image.shape[3]) + weight.to(error) * error
         self._smooth(cost, rate)
         return cost.mean()

@@ -18,7 +18,7 @@ from pliant.models.base import ImageModel
 from pliant.models.ilc import IlcModel
 from pliant.training.checkpoint import load_average, recipe_beside
 from pliant.training.data import Batch
-from pliant.training.losses import BalancedLoss
+from pliant.training.losses import BalancedLoss, squared_error
 from pliant.training.recipes import Recipe
 
 
@@ -59,13 +59,13 @@ class DistillationLoss(BalancedLoss):
         flow, worth = _student(model).flow, self.recipe.distortion_weight
         y, z = flow.parts(image)
         total, decoded = model.surrogate_of([y], size, RateVector(rate))
-        cost = total / (size[0] * size[1]) + worth * _error(decoded, image)
+        cost = total / (size[0] * size[1]) + worth * squared_error(decoded, image)
         cost = cost + self.recipe.side_weight * 0.5 * z.square().mean((1, 2, 3))
         if self.recipe.side_distortion_weight:
-            lost = _error(flow.synthesis([y]), image)
+            lost = squared_error(flow.synthesis([y]), image)
             cost = cost + self.recipe.side_distortion_weight * worth * lost
         if self.teacher is not None:
-            cost = cost + self.recipe.distillation * _error(y, self._taught(image))
+            cost = cost + self.recipe.distillation * squared_error(y, self._taught(image))
         self._smooth(cost, rate)
         return cost.mean()
 
@@ -73,11 +73,6 @@ class DistillationLoss(BalancedLoss):
         assert self.teacher is not None
         with torch.no_grad():
             return self.teacher.to(image.device).transform.analysis(image)[0]
-
-
-def _error(found: Tensor, wanted: Tensor) -> Tensor:
-    """(B,) mean squares of differences."""
-    return (found - wanted).square().mean((1, 2, 3))
 
 
 def load_teacher(checkpoint: Path) -> ImageModel:

@@ -20,6 +20,11 @@ RATE_BINS = 16
 LEAST_ERROR = 0.5  # of a crop; areas of one colour have next to none
 
 
+def squared_error(found: Tensor, wanted: Tensor) -> Tensor:
+    """The mean squared differences (B,) of tensors (B, C, H, W)."""
+    return (found - wanted).square().mean((1, 2, 3))
+
+
 class BalancedLoss(ABC):
     """One cost per picture, made comparable between rates.
 
@@ -99,9 +104,9 @@ class RestorationLoss(BalancedLoss):
             _, parts = walk.bits(model.prior, latents, size, vector, self.recipe.strength)
             symbols = model.prior.merge(parts, size)
             plain = model.synthesised(symbols, vector)
-            before = (plain - image).square().mean((1, 2, 3))
+            before = squared_error(plain, image)
         assert model.restoration is not None
-        after = (model.restoration(plain, vector) - image).square().mean((1, 2, 3))
+        after = squared_error(model.restoration(plain, vector), image)
         share: Tensor = after / before.clamp(min=LEAST_ERROR)
         self._smooth(share, rate)
         return share.mean()
@@ -118,7 +123,7 @@ class RateDistortionLoss(BalancedLoss):
         image, rate = batch
         total, decoded = model.surrogate(image, RateVector(rate), self.recipe.noisy_synthesis)
         bpp = total / (image.shape[2] * image.shape[3])
-        error = (decoded - image).square().mean((1, 2, 3))
+        error = squared_error(decoded, image)
         cost: Tensor = bpp + self.recipe.distortion_weight * error
         self._smooth(cost, rate)
         return cost.mean()

@@ -23,7 +23,7 @@ from pliant.models.variable_rate import SYSTEMS, VariableRateModel
 from pliant.training import min_norm
 from pliant.training.checkpoint import recipe_beside
 from pliant.training.data import Batch
-from pliant.training.losses import BalancedLoss
+from pliant.training.losses import BalancedLoss, squared_error
 from pliant.training.recipes import Recipe
 
 KEPT = 0.9  # of the running norms of gradients, with each step
@@ -72,7 +72,7 @@ class LevelsLoss(BalancedLoss):
         size = (image.shape[2], image.shape[3])
         rate = image.new_full((len(image),), parameter, dtype=torch.float64)
         total, decoded = model.surrogate_of(latents, size, RateVector(rate))
-        error = (decoded - image).square().mean((1, 2, 3))
+        error = squared_error(decoded, image)
         weight = self.recipe.distortion_weight * gain_of(rate).to(error).square()
         cost = total / (size[0] * size[1]) + weight * error
         self._smooth(cost, rate)
